@@ -1,0 +1,1 @@
+"""Balancer presets and the ordering law (floor 1)."""

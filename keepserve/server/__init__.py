@@ -1,0 +1,1 @@
+"""Connections, listeners, the deadline wheel and the in-process server (floor 3)."""
