@@ -54,9 +54,7 @@ def cgroup_quota(root: Path = Path("/")) -> float | None:
 def _quotas(mount: Path, group: str, read: Callable[[Path], float | None]) -> list[float]:
     path = PurePosixPath(group.lstrip("/"))
     # In a container the path is often the host's and missing here; our own group is then the mount itself.
-    return [
-        quota for step in (path, *path.parents) if ".." not in step.parts and (quota := read(mount / step))
-    ]
+    return [quota for step in (path, *path.parents) if ".." not in step.parts and (quota := read(mount / step))]
 
 
 def _v2_quota(directory: Path) -> float | None:

@@ -9,9 +9,7 @@ EXPECTED = "write seconds (65 or 1.5), or numbers with units ms, s, m, h, d (500
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _PLAIN = re.compile(_NUMBER, re.ASCII)
 # Each unit at most once, larger ones first: "30s1h" is more likely a slip than a wish.
-_UNITS = re.compile(
-    " ?".join(rf"(?:({_NUMBER}) ?{unit})?" for unit in ("d", "h", "m(?:in)?", "s", "ms")), re.ASCII
-)
+_UNITS = re.compile(" ?".join(rf"(?:({_NUMBER}) ?{unit})?" for unit in ("d", "h", "m(?:in)?", "s", "ms")), re.ASCII)
 _MILLISECONDS = (86_400_000.0, 3_600_000.0, 60_000.0, 1000.0, 1.0)
 
 

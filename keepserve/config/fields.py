@@ -48,6 +48,11 @@ class Info:
         return "APP" if self.name == "app" else "--" + self.name.replace("_", "-")
 
     @property
+    def negative_flag(self) -> str:
+        """The option that says no: ``--no-access-log``."""
+        return "--no-" + self.name.replace("_", "-")
+
+    @property
     def env(self) -> str:
         """The environment variable: ``KEEPSERVE_KEEP_ALIVE_TIMEOUT``."""
         return ENV_PREFIX + self.name.upper()
@@ -86,9 +91,7 @@ class Info:
             if self.positive and value <= 0:
                 raise ValueError(f"{self.kind.show(value)} is too small: it must be more than 0")
             if self.minimum is not None and value < self.minimum:
-                raise ValueError(
-                    f"{self.kind.show(value)} is too small: at least {self._bound(self.minimum)}"
-                )
+                raise ValueError(f"{self.kind.show(value)} is too small: at least {self._bound(self.minimum)}")
             if self.maximum is not None and value > self.maximum:
                 raise ValueError(f"{self.kind.show(value)} is too large: at most {self._bound(self.maximum)}")
         return value

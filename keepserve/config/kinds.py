@@ -232,9 +232,7 @@ class Fields(Words):
     def accept(self, value: object) -> tuple[str, ...]:
         # Python callers often hold pairs, as ASGI and other servers' `headers=` do.
         if isinstance(value, Iterable):
-            value = [
-                f"{one[0]}: {one[1]}" if isinstance(one, tuple) and len(one) == 2 else one for one in value
-            ]
+            value = [f"{one[0]}: {one[1]}" if isinstance(one, tuple) and len(one) == 2 else one for one in value]
         return super().accept(value)
 
     def check(self, word: str) -> str:

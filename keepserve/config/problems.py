@@ -25,12 +25,15 @@ class Origin:
 
     ``detail`` is what a person would look for: the preset's name, the variable, ``path:line``, the flag,
     or for a derived value the sum it was computed by. ``str()`` gives ``env KEEPSERVE_PORT``.
+    ``argument`` is the application on the command line, or a keyword argument in Python.
     """
 
     kind: OriginKind
     detail: str = ""
 
     def __str__(self) -> str:
+        if self.kind is OriginKind.DERIVED:
+            return f"= {self.detail}"
         return f"{self.kind} {self.detail}" if self.detail else str(self.kind)
 
     @property

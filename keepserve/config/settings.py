@@ -1,7 +1,7 @@
 """The settings of keepserve: one dataclass, one source for flags, environment, help, table and checks.
 
 Durations are seconds (float), sizes are bytes (int). Adding a setting means adding a field here;
-nothing else has to know. Values reach this class checked: `keepserve.balancer.resolve` reads them
+nothing else has to know. Values reach this class checked: `keepserve.balancer.resolution` reads them
 from their sources, applies the balancer preset and the ordering law, and reports every problem.
 Building ``Settings(...)`` directly (tests, embedding) skips those checks.
 """
@@ -31,6 +31,9 @@ from keepserve.config.kinds import (
 
 DEFAULT_LB_IDLE_TIMEOUT = 60.0
 """Seconds assumed for a balancer nobody named: what ALB, nginx, Kong and Varnish use."""
+
+DEFAULT_KEEP_ALIVE_MARGIN = 20.0
+"""Seconds we keep an idle connection longer than the balancer does."""
 
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -65,9 +68,7 @@ class Settings:
         "The ASGI application, as module:attribute.", APPLICATION, APP, None, unset="none"
     )
     factory: bool = setting("APP is a function that returns the application.", APPLICATION, FLAG, False)
-    app_dir: str = setting(
-        "Directory put first on the import path before APP is imported.", APPLICATION, TEXT, "."
-    )
+    app_dir: str = setting("Directory put first on the import path before APP is imported.", APPLICATION, TEXT, ".")
     root_path: str = setting(
         "Prefix under which a proxy publishes the application (ASGI root_path).",
         APPLICATION,
@@ -88,9 +89,7 @@ class Settings:
         None,
         unset="none",
     )
-    reload: bool = setting(
-        "Start again whenever a source file changes; for development.", APPLICATION, FLAG, False
-    )
+    reload: bool = setting("Start again whenever a source file changes; for development.", APPLICATION, FLAG, False)
     reload_dir: tuple[str, ...] = setting(
         "Directory to watch with --reload; may be given several times.",
         APPLICATION,
@@ -177,7 +176,7 @@ class Settings:
         formula="the preset's, else 60 s",
     )
     keep_alive_margin: float = setting(
-        "How much longer than the balancer we keep it.", KEEP_ALIVE, DURATION, 20.0
+        "How much longer than the balancer we keep it.", KEEP_ALIVE, DURATION, DEFAULT_KEEP_ALIVE_MARGIN
     )
     keep_alive_timeout: float = setting(
         "Idle clock: from ready (last byte flushed) to the first byte of a request.",
@@ -269,9 +268,7 @@ class Settings:
     linger_timeout: float = setting(
         "Longest reading on after an early answer, before the close.", LIMITS, DURATION, 30.0
     )
-    linger_idle_timeout: float = setting(
-        "Longest wait for the next byte while reading on.", LIMITS, DURATION, 5.0
-    )
+    linger_idle_timeout: float = setting("Longest wait for the next byte while reading on.", LIMITS, DURATION, 5.0)
     linger_bytes: int = setting("Most bytes discarded while reading on.", LIMITS, SIZE, 8 * _MIB, minimum=0)
 
     # -- Load
@@ -289,12 +286,8 @@ class Settings:
     startup_timeout: float = setting(
         "Time the application has for its startup.", STOPPING, DURATION, 60.0, zero="no limit"
     )
-    drain_idle: float = setting(
-        "How long idle connections stay usable after a stop.", STOPPING, DURATION, 5.0
-    )
-    drain_timeout: float = setting(
-        "Time running requests have to finish after a stop.", STOPPING, DURATION, 20.0
-    )
+    drain_idle: float = setting("How long idle connections stay usable after a stop.", STOPPING, DURATION, 5.0)
+    drain_timeout: float = setting("Time running requests have to finish after a stop.", STOPPING, DURATION, 20.0)
     drain_cancel: float = setting("Time cancelled requests have to clean up.", STOPPING, DURATION, 3.0)
     shutdown_timeout: float = setting("Time the application has for its shutdown.", STOPPING, DURATION, 5.0)
     stop_grace: float | None = setting(
@@ -352,9 +345,7 @@ class Settings:
         "Logging configuration file: .ini, .json, .toml or .yaml.", LOGGING, TEXT, None, unset="none"
     )
     access_log: bool = setting("Write a line for each request.", LOGGING, FLAG, True)
-    log_format: Literal["text", "json"] = setting(
-        "Form of the log lines.", LOGGING, Choice("text", "json"), "text"
-    )
+    log_format: Literal["text", "json"] = setting("Form of the log lines.", LOGGING, Choice("text", "json"), "text")
     use_colors: bool | None = setting("Colours in the log.", LOGGING, FLAG, None, unset="on a terminal")
 
     def __post_init__(self) -> None:
