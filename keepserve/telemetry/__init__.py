@@ -1,1 +1,6 @@
 """Logs, the access log and the reasons connections close for (floor 0)."""
+
+from keepserve.telemetry.access import AccessLog, open_access_log
+from keepserve.telemetry.logs import configure_logging
+
+__all__ = ["AccessLog", "configure_logging", "open_access_log"]
