@@ -1,1 +1,5 @@
-"""The command line (floor 5)."""
+"""The command line."""
+
+from keepserve.cli.commands import main
+
+__all__ = ["main"]

@@ -63,6 +63,11 @@ class Info:
         return (self.env, *self.also_env)
 
     @property
+    def counts(self) -> str:
+        """What a bare number counts: ``seconds``, ``requests``; empty for everything else."""
+        return self.unit or self.kind.unit
+
+    @property
     def boolean(self) -> bool:
         """True for yes/no settings, whose flags come as ``--x/--no-x``."""
         return isinstance(self.kind, Flag)
@@ -74,7 +79,7 @@ class Info:
             return self.formula
         if self.default is None or self.default == ():
             return self.unset
-        return self.kind.show(self.default)
+        return self.show(self.default)
 
     def show(self, value: object) -> str:
         """A value of this setting for a person; secrets stay hidden, a special 0 is explained."""

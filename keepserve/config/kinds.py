@@ -28,10 +28,12 @@ _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 class Kind:
     """One kind of value: the base class, and plain text as it is.
 
-    ``metavar`` stands in the help. A ``repeatable`` kind is given several times as a flag.
+    ``metavar`` stands in the help; ``unit`` is what a bare number counts. A ``repeatable`` kind is given
+    several times as a flag. ``choices`` are all the words there are, where there are few.
     """
 
     metavar = "TEXT"
+    unit = ""
     repeatable = False
     choices: tuple[str, ...] = ()
 
@@ -122,6 +124,7 @@ class Duration(Kind):
     """A length of time, in seconds as float."""
 
     metavar = "DURATION"
+    unit = "seconds"
 
     def parse(self, text: str) -> float:
         return parse_duration(text)
@@ -140,6 +143,7 @@ class Size(Integer):
     """A number of bytes."""
 
     metavar = "SIZE"
+    unit = "bytes"
 
     def parse(self, text: str) -> int:
         return parse_size(text)
@@ -150,6 +154,8 @@ class Size(Integer):
 
 class Rate(Size):
     """Bytes per second."""
+
+    unit = "bytes per second"
 
     def _show(self, value: object) -> str:
         return super()._show(value) + "/s"
