@@ -1,0 +1,341 @@
+"""One request and its response: ASGI's ``receive`` and ``send``, written once for every engine.
+
+The exchange sits between the application and an engine. It holds no socket; what it needs of the
+connection is the ``Wire`` below. A response's head is held until the first body message, so that
+most responses are one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from keepserve.asgi.files import read_chunks
+from keepserve.asgi.types import Message
+from keepserve.telemetry.reasons import CloseReason
+from keepserve.wire.engine import BODY_HIGH_WATER, Body, Engine, Request, ResponseError
+
+logger = logging.getLogger("keepserve")
+
+
+class ClientDisconnected(OSError):
+    """Raised by ``send()`` when the client is gone (ASGI HTTP specification 2.4), so that streaming ends."""
+
+
+class Wire(Protocol):
+    """What an exchange needs of its connection."""
+
+    @property
+    def engine(self) -> Engine:
+        """The connection's engine."""
+
+    @property
+    def write_paused(self) -> bool:
+        """The client is behind; wait in ``drained``."""
+
+    def flush(self) -> None:
+        """Send what the engine has put out."""
+
+    async def drained(self) -> None:
+        """Wait until the client has taken enough of what was sent."""
+
+    def body_taken(self) -> None:
+        """The application has taken the request body that was buffered: read on."""
+
+    def responded(self, exchange: Exchange) -> None:
+        """The response is complete."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+
+
+class Phase(enum.IntEnum):
+    """How far the response has come."""
+
+    AWAITED = 0
+    """The application has not begun it."""
+    HEAD_HELD = 1
+    """``http.response.start`` came; its head waits for the first body message."""
+    STREAMING = 2
+    """The head has been sent."""
+    TRAILERS = 3
+    """The body is complete; ``http.response.trailers`` is due."""
+    DONE = 4
+    """Complete, or nobody is left to send it to."""
+
+
+class Exchange:
+    """The ``receive`` and ``send`` of one request.
+
+    ``status`` and ``sent`` (body bytes) are for the access log; ``started`` is when the request was
+    handed over, in monotonic seconds.
+    """
+
+    __slots__ = (
+        "_body",
+        "_body_size",
+        "_fields",
+        "_given",
+        "_phase",
+        "_trailer_fields",
+        "_trailers",
+        "_waiter",
+        "_wire",
+        "complete",
+        "disconnected",
+        "eager",
+        "number",
+        "request",
+        "sent",
+        "started",
+        "status",
+        "trailers_allowed",
+    )
+
+    def __init__(self, wire: Wire, request: Request, started: float, number: int) -> None:
+        self._wire = wire
+        self.request = request
+        self.started = started
+        self.number = number
+        self.status = 0
+        self.sent = 0
+        self.complete = request.complete
+        self.disconnected = False
+        self.eager = False
+        self.trailers_allowed = False
+        self._body: deque[bytes] | None = None
+        self._body_size = 0
+        if request.body:
+            self._body = deque((request.body,))
+            self._body_size = len(request.body)
+        self._given = False
+        self._phase = Phase.AWAITED
+        self._fields: Iterable[tuple[bytes, bytes]] = ()
+        self._trailers = False
+        self._trailer_fields: list[tuple[bytes, bytes]] = []
+        self._waiter: asyncio.Future[None] | None = None
+
+    # From the connection.
+
+    @property
+    def overfull(self) -> bool:
+        """More of the request body is buffered than should be."""
+        return self._body_size > BODY_HIGH_WATER
+
+    @property
+    def done(self) -> bool:
+        """The response is complete, or nobody is left to send it to."""
+        return self._phase == Phase.DONE
+
+    @property
+    def begun(self) -> bool:
+        """The response's head has been sent."""
+        return self._phase >= Phase.STREAMING
+
+    def feed(self, event: Body) -> None:
+        """Take more of the request body."""
+        if event.data and self._phase != Phase.DONE:
+            if self._body is None:
+                self._body = deque()
+            self._body.append(event.data)
+            self._body_size += len(event.data)
+        self.complete = self.complete or event.complete
+        self._wake()
+
+    def disconnect(self) -> None:
+        """The client is gone, or was answered by the engine: nothing more comes or goes."""
+        self.disconnected = True
+        self._phase = Phase.DONE
+        self._drop_body()
+        self._wake()
+
+    def flush_head(self) -> None:
+        """Send a held head now: the application has paused between the head and the body."""
+        if self._phase != Phase.HEAD_HELD:
+            return
+        self._phase = Phase.STREAMING
+        try:
+            self._wire.engine.respond(self.request.stream, self.status, self._fields, b"", False)
+        except ResponseError as error:
+            self._phase = Phase.AWAITED
+            self._fail(error)
+        self._wire.flush()
+
+    def refuse(self, status: int, text: bytes, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """Answer in the application's place."""
+        self.status = status
+        self.sent = len(text)
+        fields = [(b"content-type", b"text/plain; charset=utf-8"), *fields]
+        self._wire.engine.respond(self.request.stream, status, fields, text, True)
+        self._finish()
+
+    # ASGI.
+
+    async def receive(self) -> Message:
+        """Return the next ``http.request`` message, or ``http.disconnect`` when there is nobody left to answer."""
+        while True:
+            if self._phase == Phase.DONE:
+                return {"type": "http.disconnect"}
+            if self._body:
+                body = self._body.popleft() if len(self._body) == 1 else b"".join(self._body)
+                self._drop_body()
+                self._given = self.complete
+                if not self.complete:
+                    self._wire.body_taken()
+                return {"type": "http.request", "body": body, "more_body": not self.complete}
+            if self.complete and not self._given:
+                self._given = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            if not self.complete and self.request.expect_continue:
+                self._wire.engine.go_on(self._wire.now())
+                self._wire.flush()
+            self._waiter = waiter = self._waiter or asyncio.get_running_loop().create_future()
+            # Shielded by hand: several tasks may wait here, and cancelling one must not cancel the others.
+            await asyncio.shield(waiter)
+
+    async def send(self, message: Message) -> None:
+        """Take one message of the response.
+
+        Raises:
+            ClientDisconnected: the client is gone.
+            ResponseError: the response cannot be sent as asked.
+            RuntimeError: the message is out of order or of an unknown type.
+        """
+        kind = message["type"]
+        phase = self._phase
+        if kind == "http.response.body" and (phase == Phase.HEAD_HELD or phase == Phase.STREAMING):
+            body = message.get("body", b"")
+            if type(body) is not bytes:
+                body = _as_bytes(body)
+            complete = not message.get("more_body", False)
+            ending = complete and not self._trailers
+            wire = self._wire
+            if phase == Phase.HEAD_HELD:
+                wire.engine.respond(self.request.stream, self.status, self._fields, body, ending)
+            else:
+                wire.engine.send_body(self.request.stream, body, ending)
+            self.sent += len(body)
+            if ending:
+                self._finish()
+                return
+            self._phase = Phase.TRAILERS if complete else Phase.STREAMING
+            wire.flush()
+            if wire.write_paused:
+                await wire.drained()
+            if self.disconnected:
+                raise ClientDisconnected("The client has disconnected.")
+        elif kind == "http.response.start" and phase == Phase.AWAITED:
+            self._start(message)
+        else:
+            await self._send_rarely(kind, message)
+
+    def _start(self, message: Message) -> None:
+        fields = message.get("headers", ())
+        self._fields = fields if isinstance(fields, list | tuple) else list(fields)
+        self.status = message["status"]
+        self._trailers = message.get("trailers", False)
+        self._phase = Phase.HEAD_HELD
+        if not self.eager:
+            # Mostly the body follows before the loop turns and this finds nothing to do; but an
+            # application that now waits (server-sent events) must not keep its head back.
+            asyncio.get_running_loop().call_soon(self.flush_head)
+
+    async def _send_rarely(self, kind: str, message: Message) -> None:
+        if self.disconnected:
+            raise ClientDisconnected("The client has disconnected.")
+        phase = self._phase
+        engine, stream = self._wire.engine, self.request.stream
+        if kind == "http.response.pathsend" and phase in (Phase.HEAD_HELD, Phase.STREAMING):
+            await self._send_file(message["path"])
+        elif kind == "http.response.early_hint" and phase == Phase.AWAITED:
+            engine.inform(stream, 103, [(b"link", link) for link in message.get("links", ())])
+            self._wire.flush()
+        elif kind == "http.response.trailers" and phase == Phase.TRAILERS:
+            self._trailer_fields.extend((name, value) for name, value in message.get("headers", ()))
+            if not message.get("more_trailers", False):
+                engine.send_trailers(stream, self._trailer_fields if self.trailers_allowed else ())
+                self._finish()
+        else:
+            expected = {
+                Phase.AWAITED: "'http.response.start'",
+                Phase.HEAD_HELD: "'http.response.body'",
+                Phase.STREAMING: "'http.response.body'",
+                Phase.TRAILERS: "'http.response.trailers'",
+                Phase.DONE: "nothing more, since the response is complete",
+            }[phase]
+            raise RuntimeError(f"The application sent {kind!r}; the server expected {expected}.")
+
+    async def _send_file(self, path: str) -> None:
+        """Send a file as the body (``http.response.pathsend``), in chunks that wait for the client."""
+        async for chunk, complete in read_chunks(path):
+            await self.send({"type": "http.response.body", "body": chunk, "more_body": not complete})
+
+    # The end.
+
+    def _finish(self) -> None:
+        self._phase = Phase.DONE
+        self._drop_body()
+        self._wake()
+        self._wire.responded(self)
+
+    def app_ended(self, error: BaseException | None) -> None:
+        """The application returned, or raised ``error``: see that the client learns of an unfinished response."""
+        if self._phase == Phase.DONE:
+            if error is not None and not (self.disconnected and isinstance(error, ClientDisconnected)):
+                self._log(error)
+            return
+        if error is None:
+            error = RuntimeError(
+                "The application returned without starting a response."
+                if self._phase == Phase.AWAITED
+                else "The application returned without completing its response."
+            )
+        self._fail(error)
+
+    def cut(self) -> None:
+        """The server cannot wait any longer for this response: say so, if there is still a way to."""
+        if self._phase in (Phase.AWAITED, Phase.HEAD_HELD):
+            self.refuse(503, b"The server is stopping.\n")
+        elif self._phase != Phase.DONE:
+            self._abandon(CloseReason.CUT)
+
+    def _fail(self, error: BaseException) -> None:
+        self._log(error)
+        if self._phase in (Phase.AWAITED, Phase.HEAD_HELD):
+            self.refuse(500, b"Internal Server Error\n")
+        else:
+            self._abandon(CloseReason.APP_FAILED)
+
+    def _abandon(self, reason: CloseReason) -> None:
+        self._wire.engine.abandon(self.request.stream, reason)
+        self._finish()
+
+    def _log(self, error: BaseException) -> None:
+        request = self.request
+        logger.error(
+            "The application failed on %s %s",
+            request.method.decode("latin-1"),
+            request.target.decode("latin-1"),
+            exc_info=error if not isinstance(error, asyncio.CancelledError) else None,
+        )
+
+    def _drop_body(self) -> None:
+        self._body = None
+        self._body_size = 0
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def _as_bytes(body: Any) -> bytes:
+    if isinstance(body, bytes | bytearray | memoryview):
+        return bytes(body)
+    raise ResponseError(f"The body of 'http.response.body' must be bytes, not {type(body).__name__}.")

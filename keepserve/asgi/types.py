@@ -1,0 +1,19 @@
+"""The shapes of ASGI 3 (https://asgi.readthedocs.io/en/latest/specs/main.html)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+CoroutineApp = Callable[[Scope, Receive, Send], "Any"]
+"""An application whose call returns a coroutine, which is what a task can run without an adapter."""
+
+ASGI_VERSION = "3.0"
+SPEC_VERSION = "2.5"
+"""Of the HTTP and WebSocket specification: pathsend, OSError from ``send()``, ``state``."""
+LIFESPAN_SPEC_VERSION = "2.0"

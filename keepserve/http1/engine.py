@@ -1,0 +1,470 @@
+"""The HTTP/1.1 engine: one connection's state, its clocks and its one decision to close.
+
+Rules of the state machine (RFC 9112 §9):
+
+1. A connection has two sides. The *request* side goes IDLE → HEAD → BODY → DONE; the *response*
+   side goes NONE → PENDING (a request was handed out) → OPEN (head sent) → DONE.
+2. A request is parsed only when the response before it is done. What a client pipelines waits as
+   bytes, so that order is kept without a queue of requests and nothing is run twice.
+3. When both sides are done the connection is IDLE again, or ends if ``close_reason`` says so.
+4. ``close_reason`` is decided at one place, when a response's head is rendered, or by a fault or a
+   deadline. From then on no further request is looked at (RFC 9112 §9.6).
+5. A connection that ends while its peer may still be sending is not cut: its input is read and
+   thrown away, within bounds, until the peer closes (RFC 9112 §9.6, lingering close).
+
+The clocks (``keepserve`` documentation, "The three clocks"): *idle* runs from the moment the last
+response was flushed to the first byte of a request, *head* from that byte to the end of the head,
+the *envelope* over both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from keepserve.http1.body import BodyFault, ChunkedDecoder, LengthDecoder
+from keepserve.http1.head import (
+    Framing,
+    HeadFault,
+    PartialHead,
+    check_fields_block,
+    diagnose,
+    read_framing,
+    read_request_line,
+    read_target,
+)
+from keepserve.http1.parsers import HeadParser, HeadRejected
+from keepserve.http1.response import DefaultFields, render_interim, render_text
+from keepserve.http1.writer import NONE, PENDING, ResponseWriter
+from keepserve.telemetry.reasons import CloseReason
+from keepserve.wire.clocks import LingerClock, ProgressClock
+from keepserve.wire.engine import NEVER, Body, Ending, Event, Limits, Rejected, Request, ResponseError
+
+STREAM = 1
+"""HTTP/1.1 has one exchange at a time."""
+
+# Request side of a connection.
+IDLE, HEAD, BODY, DONE, ENDED = range(5)
+
+_NOTHING: tuple[Event, ...] = ()
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*")
+
+
+class Http1Engine:
+    """One HTTP/1.1 connection without its socket; the interface is ``keepserve.wire.engine.Engine``.
+
+    Args:
+        limits: sizes, counts and timeouts.
+        parser: turns heads into fields; may be shared by all connections of a thread.
+        defaults: the fields every response carries.
+        now: when the connection became ready, in seconds of the clock of all later calls.
+        max_requests: after so many requests a response announces the close; 0 for no limit.
+        max_age: after so many seconds likewise; 0 for no limit.
+    """
+
+    __slots__ = (
+        "_announce",
+        "_backlog",
+        "_body_clock",
+        "_decoder",
+        "_defaults",
+        "_discarded",
+        "_draining",
+        "_eof",
+        "_expecting",
+        "_head_started",
+        "_held",
+        "_idle_limit",
+        "_limits",
+        "_linger",
+        "_max_age_at",
+        "_max_requests",
+        "_parser",
+        "_partial",
+        "_ready_at",
+        "_request",
+        "_writer",
+        "close_reason",
+        "ending",
+        "out",
+        "requests",
+    )
+
+    def __init__(
+        self,
+        limits: Limits,
+        parser: HeadParser,
+        defaults: DefaultFields,
+        now: float,
+        *,
+        max_requests: int = 0,
+        max_age: float = 0.0,
+    ) -> None:
+        self.out: list[bytes] = []
+        self.close_reason: CloseReason | None = None
+        self.ending = Ending.OPEN
+        self.requests = 0
+        """Requests whose head was accepted so far."""
+        self._limits = limits
+        self._parser = parser
+        self._defaults = defaults
+        self._writer = ResponseWriter(defaults, self.out)
+        self._request = IDLE
+        self._partial: PartialHead | None = None
+        self._backlog = b""
+        self._decoder: LengthDecoder | ChunkedDecoder | None = None
+        self._body_clock: ProgressClock | None = None
+        self._expecting = False
+        self._discarded = -1  # bytes of an unread body thrown away; -1 while the application may read it
+        self._linger: LingerClock | None = None
+        self._announce: CloseReason | None = None
+        self._draining = False
+        self._eof = False
+        self._held = False
+        self._ready_at = now
+        self._idle_limit = NEVER
+        self._head_started = NEVER
+        self._max_requests = max_requests
+        self._max_age_at = now + max_age if max_age > 0 else NEVER
+
+    @property
+    def idle(self) -> bool:
+        """No request is under way and not one byte of the next has come."""
+        return self._request == IDLE and self._writer.state == NONE
+
+    @property
+    def backlog(self) -> int:
+        """Bytes of later requests kept until the present response is done."""
+        return len(self._backlog)
+
+    # Bytes in.
+
+    def receive(self, data: bytes, now: float) -> Sequence[Event]:
+        """Take bytes from the peer; ``now`` in seconds."""
+        request = self._request
+        if request == IDLE:
+            return self._begin(data, now)
+        if request == BODY:
+            return self._take_body(data, now)
+        if request == DONE:
+            self._backlog += data
+            return _NOTHING
+        if request == HEAD:
+            return self._grow(data, now)
+        if self._linger is not None and not self._linger.moved(len(data), now):
+            self.ending = Ending.RESET
+        return _NOTHING
+
+    def proceed(self, now: float) -> Sequence[Event]:
+        """Go on with bytes that waited for a response to end (pipelining)."""
+        if self._request != IDLE:
+            return _NOTHING
+        if self._backlog:
+            data, self._backlog = self._backlog, b""
+            events = self._begin(data, now)
+            if events:
+                return events
+        if self._eof and self.ending == Ending.OPEN:
+            self._end(CloseReason.PEER_CLOSED if self._request == IDLE else CloseReason.PEER_LEFT, Ending.CLOSE)
+        return _NOTHING
+
+    def receive_eof(self, now: float) -> Sequence[Event]:
+        """The peer has sent all it will ever send; a response under way still goes out whole."""
+        self._eof = True
+        if self._request == DONE:
+            return _NOTHING
+        if self._request == ENDED:
+            if self.ending == Ending.LINGER:
+                self.ending = Ending.CLOSE
+            return _NOTHING
+        reason = CloseReason.PEER_CLOSED if self._request == IDLE else CloseReason.PEER_LEFT
+        unfinished = self._request == BODY
+        self._end(reason, Ending.CLOSE)
+        return (Rejected(STREAM, 0, "The peer left before the end of its request."),) if unfinished else _NOTHING
+
+    def _begin(self, data: bytes, now: float) -> Sequence[Event]:
+        """Read the start of a request. Empty lines before it are ignored and are not activity (RFC 9112 §2.2)."""
+        if self._backlog:
+            data, self._backlog = self._backlog + data, b""
+        if data[0] == 0x0D:
+            data = data[_EMPTY_LINES.match(data).end() :]  # type: ignore[union-attr]  # matches the empty string
+            if data in (b"", b"\r"):
+                self._backlog = data
+                return _NOTHING
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            self._partial = PartialHead(self._limits)
+            self._request = HEAD
+            self._head_started = now
+            return self._grow(data, now)
+        if end + 4 == len(data):
+            return self._accept(data, b"", now)
+        return self._accept(data[: end + 4], data[end + 4 :], now)
+
+    def _grow(self, data: bytes, now: float) -> Sequence[Event]:
+        partial = self._partial
+        assert partial is not None
+        try:
+            whole = partial.feed(data)
+        except HeadFault as fault:
+            return self._refuse(fault.status, fault.detail, partial.start)
+        if whole is None:
+            return _NOTHING
+        self._partial = None
+        return self._accept(*whole, now)
+
+    def _accept(self, head: bytes, rest: bytes, now: float) -> Sequence[Event]:
+        """Judge a whole head and hand the request out."""
+        limits = self._limits
+        line_end = head.find(b"\r\n")
+        try:
+            method, target, http11 = read_request_line(head[:line_end], limits)
+            check_fields_block(head, line_end, limits)
+            try:
+                fields = self._parser.fields(head)
+            except HeadRejected as error:
+                raise diagnose(head, http11) or HeadFault(400, f"The request head is malformed: {error}.") from None
+            framing = read_framing(fields, http11)
+            if target[0] != 0x2F or b"#" in target:
+                target = read_target(method, target, fields)
+            if framing is not None and 0 < limits.request_body < framing.length:
+                raise HeadFault(413, f"The request body is larger than {limits.request_body} bytes.")
+        except HeadFault as fault:
+            return self._refuse(fault.status, fault.detail, head[:line_end])
+        self.requests += 1
+        self._ready_at = self._head_started = NEVER
+        if self._max_requests and self.requests >= self._max_requests:
+            self._announce = CloseReason.MAX_REQUESTS
+        elif now >= self._max_age_at:
+            self._announce = CloseReason.MAX_AGE
+        self._writer.begin(method == b"HEAD", http11)
+        self._request = DONE
+        if framing is None:
+            self._backlog = rest
+            return (Request(STREAM, method, target, "1.1", fields, b"", True),)
+        if framing.close:
+            self._announce = CloseReason.CLIENT_ASKED
+        version = "1.1" if http11 else "1.0"
+        if not (framing.chunked or framing.length):
+            self._backlog = rest
+            return (Request(STREAM, method, target, version, fields, b"", True),)
+        return self._accept_with_body(
+            Request(STREAM, method, target, version, fields, b"", False), framing, rest, now
+        )
+
+    def _accept_with_body(self, request: Request, framing: Framing, rest: bytes, now: float) -> Sequence[Event]:
+        limits = self._limits
+        self._decoder = (
+            ChunkedDecoder(limits.request_body, limits.request_fields)
+            if framing.chunked
+            else LengthDecoder(framing.length)
+        )
+        self._discarded = -1
+        self._request = BODY
+        if rest:
+            events = self._take_body(rest, now)
+            if self._request == ENDED:
+                return events
+            for event in events:
+                if isinstance(event, Body):
+                    request.body, request.complete = event.data, event.complete
+        if self._request == BODY:
+            self._body_clock = ProgressClock(limits.body_timeout, limits.body_min_rate, limits.body_rate_grace, now)
+            # A client that waits for "100 Continue" is not slow until it has been told to go on.
+            self._expecting = request.expect_continue = framing.expect_continue and not rest
+            if self._expecting:
+                self._body_clock.hold(now)
+        return (request,)
+
+    def _take_body(self, data: bytes, now: float) -> Sequence[Event]:
+        decoder = self._decoder
+        assert decoder is not None
+        try:
+            payload, complete, rest = decoder.feed(data)
+        except BodyFault as fault:
+            return self._refuse(fault.status, fault.detail, b"")
+        self._expecting = False
+        if self._body_clock is not None:
+            self._body_clock.moved(len(data), now)
+        if complete:
+            self._request = DONE
+            self._backlog = rest
+            self._decoder = self._body_clock = None
+        if self._discarded >= 0:
+            self._discarded += len(data)
+            if complete:
+                self._cycle()
+                return self.proceed(now)
+            if self._discarded > self._limits.discard_bytes:
+                self._end(CloseReason.UNREAD_BODY, Ending.LINGER)
+            return _NOTHING
+        return (Body(STREAM, payload, complete),) if payload or complete else _NOTHING
+
+    def _refuse(self, status: int, detail: str, line: bytes) -> Sequence[Event]:
+        """Answer a faulty request by ourselves, and close: what follows it cannot be trusted."""
+        state = self._writer.state
+        if self._request == BODY and self._discarded >= 0:
+            # Its response has been sent; the fault is in a body nobody wanted.
+            self._end(CloseReason.BAD_REQUEST, Ending.LINGER)
+            return _NOTHING
+        started = state not in (NONE, PENDING)
+        method, _, target = line[:256].partition(b" ")
+        rejected = Rejected(
+            STREAM, 0 if started else status, detail, method or b"-", target.partition(b" ")[0] or b"-"
+        )
+        reason = CloseReason.BAD_REQUEST
+        if started:
+            self.abandon(STREAM, reason)
+        else:
+            body = not (state == PENDING and self._writer.head_only)
+            self.out.append(render_text(status, detail, self._defaults, close=True, body=body))
+            self._end(reason, Ending.LINGER)
+        return (rejected,)
+
+    # Responses out.
+
+    def respond(
+        self, stream: int, status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes, complete: bool
+    ) -> None:
+        """Send a response's head and the first part of its body. Raises ``ResponseError``."""
+        reason = self._announce
+        if reason is None:
+            if self._draining:
+                reason = CloseReason.DRAINING
+            elif self._request == BODY and (complete or self._expecting) and not self._discardable():
+                reason = CloseReason.UNREAD_BODY
+        self.close_reason = self._writer.start(status, fields, body, complete, reason)
+        if complete:
+            self._response_done()
+
+    def send_body(self, stream: int, data: bytes, complete: bool) -> None:
+        """Send more of a response's body. Raises ``ResponseError``."""
+        try:
+            self._writer.send(data, complete)
+        except ResponseError:
+            self.close_reason = self.close_reason or CloseReason.APP_FRAMING
+            self._end(self.close_reason, Ending.LINGER)
+            raise
+        if complete:
+            self._response_done()
+
+    def send_trailers(self, stream: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        """End a response with trailer fields. Raises ``ResponseError``."""
+        self._writer.trailers(fields)
+        self._response_done()
+
+    def inform(self, stream: int, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        """Send an interim response: 100 Continue, 103 Early Hints; HTTP/1.0 knows none (RFC 9110 §15.2)."""
+        if self._writer.state == PENDING and self._writer.http11:
+            self.out.append(render_interim(status, fields))
+
+    def go_on(self, now: float) -> None:
+        """Ask for a body the client holds back (``Expect: 100-continue``), if it still does."""
+        if self._expecting:
+            self._expecting = False
+            self.inform(STREAM, 100, ())
+            if self._body_clock is not None:
+                self._body_clock.resume(now)
+
+    def abandon(self, stream: int, reason: CloseReason) -> None:
+        """The response under way will not be finished; the peer must be able to tell (RFC 9112 §8)."""
+        self._end(reason, Ending.LINGER if self._writer.cut_shows else Ending.RESET)
+
+    def _discardable(self) -> bool:
+        """Whether an unread body is short enough to be dropped for the sake of the connection."""
+        if self._expecting:
+            # Without "100 Continue" the client may send the body or not; nobody can tell (RFC 9110 §10.1.1).
+            return False
+        remaining = self._decoder.remaining if self._decoder is not None else 0
+        return remaining is None or remaining <= self._limits.discard_bytes
+
+    def _response_done(self) -> None:
+        if self.close_reason is None:
+            if self._request == DONE:
+                self._cycle()
+                return
+            if self._discardable():
+                self._discarded = 0
+                return
+            self.close_reason = CloseReason.UNREAD_BODY
+        # A client that asked for the close and has nothing more to send needs no waiting for.
+        plain = self.close_reason is CloseReason.CLIENT_ASKED and self._request == DONE and not self._backlog
+        self._end(self.close_reason, Ending.CLOSE if plain else Ending.LINGER)
+
+    def _cycle(self) -> None:
+        """Both sides are done: ready for the next request. The idle clock waits for ``flushed``."""
+        self._request = IDLE
+
+    def _end(self, reason: CloseReason, ending: Ending) -> None:
+        self.close_reason = reason
+        self.ending = Ending.CLOSE if self._eof and ending == Ending.LINGER else ending
+        self._request = ENDED
+        self._writer.state = NONE
+        self._backlog = b""
+        self._partial = self._decoder = self._body_clock = None
+
+    # Time.
+
+    def hold(self, held: bool, now: float) -> None:
+        """We stop (``True``) or go on reading: a peer that may not send is not slow."""
+        self._held = held
+        if self._body_clock is not None and not self._expecting:
+            if held:
+                self._body_clock.hold(now)
+            else:
+                self._body_clock.resume(now)
+
+    def flushed(self, now: float) -> None:
+        """Everything handed out has left this process: the idle clock or the lingering close begins."""
+        if self._request == IDLE:
+            if self._ready_at == NEVER:
+                self._ready_at = now
+        elif self.ending == Ending.LINGER and self._linger is None:
+            limits = self._limits
+            self._linger = LingerClock(limits.linger_timeout, limits.linger_idle_timeout, limits.linger_bytes, now)
+
+    def drain(self, now: float, idle_grace: float) -> None:
+        """The server is stopping: announce it on what is answered, keep idle peers for ``idle_grace`` seconds."""
+        self._draining = True
+        self._idle_limit = min(self._idle_limit, now + idle_grace)
+
+    def next_deadline(self) -> float:
+        """When ``expire`` wants to be called, or ``NEVER``."""
+        request = self._request
+        if request == IDLE:
+            return min(self._ready_at + self._limits.keep_alive_timeout, self._idle_limit)
+        if request == HEAD:
+            limits = self._limits
+            return min(self._head_started + limits.request_head_timeout, self._ready_at + limits.headers_timeout)
+        if request == BODY:
+            return self._body_clock.deadline if self._body_clock is not None else NEVER
+        if request == ENDED and self._linger is not None:
+            return self._linger.deadline
+        return NEVER
+
+    def expire(self, now: float, unread: bool) -> Sequence[Event]:
+        """Act on deadlines that have passed, never early; ``unread`` bytes in the socket save an idle connection."""
+        if now < self.next_deadline():
+            return _NOTHING
+        if self._request == IDLE:
+            reason = CloseReason.DRAINING if now >= self._idle_limit else CloseReason.IDLE_TIMEOUT
+            if unread:
+                # A request is on its way from the socket to us: serve it, and say that it was the last.
+                self._announce = self._announce or reason
+                self._ready_at = self._idle_limit = NEVER
+            else:
+                self._end(reason, Ending.CLOSE)
+            return _NOTHING
+        if self._request == ENDED:
+            self.ending = Ending.RESET
+            return _NOTHING
+        in_head = self._request == HEAD
+        seconds = self._limits.request_head_timeout if in_head else self._limits.body_timeout
+        line = self._partial.start if self._partial is not None else b""
+        events = self._refuse(
+            408,
+            f"The request {'head' if in_head else 'body'} did not arrive in time ({seconds:g} s, or too slowly).",
+            line,
+        )
+        self.close_reason = CloseReason.HEAD_TIMEOUT if in_head else CloseReason.BODY_TIMEOUT
+        return events

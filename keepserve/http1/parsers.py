@@ -1,0 +1,87 @@
+"""The two head parsers: a whole, already guarded head in, its fields out.
+
+Only heads go through a library. Bodies are framed by ``keepserve.http1.body``, because neither
+library bounds chunk overhead and h11 takes sloppy chunk sizes; and because a parser that never
+sees a body can be shared by all connections of a worker, which saves its memory on each of them.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import h11
+import httptools
+
+from keepserve.wire.engine import Fields
+
+
+class HeadRejected(Exception):
+    """The parser refused a head that the guard had let through; ``args[0]`` is its reason."""
+
+
+class HeadParser(Protocol):
+    """Turns the bytes of one head into its fields."""
+
+    def fields(self, head: bytes) -> Fields:
+        """Return lower-case names and stripped values in wire order. Raises ``HeadRejected``."""
+
+
+class HttptoolsParser:
+    """llhttp through httptools: the default."""
+
+    def __init__(self) -> None:
+        self._fields: Fields = []
+        self._complete = False
+        self._parser = httptools.HttpRequestParser(self)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by httptools for each field line."""
+        self._fields.append((name.lower(), value))
+
+    def on_message_complete(self) -> None:
+        """Called by httptools when the message has no body: the parser is ready for another head."""
+        self._complete = True
+
+    def fields(self, head: bytes) -> Fields:
+        """Return lower-case names and stripped values in wire order. Raises ``HeadRejected``."""
+        fields: Fields = []
+        self._fields = fields
+        self._complete = False
+        try:
+            self._parser.feed_data(head)
+        except httptools.HttpParserUpgrade:
+            # Raised at the end of any head with "Connection: upgrade", whatever our answer will be.
+            self._complete = False
+        except httptools.HttpParserError as error:
+            self._parser = httptools.HttpRequestParser(self)
+            raise HeadRejected(str(error)) from None
+        if not self._complete or (b"lose" in head and _asks_close(fields)):
+            # It waits for a body that we read ourselves, or refuses to go on after "close": start afresh.
+            self._parser = httptools.HttpRequestParser(self)
+        if b" \r\n" in head or b"\t\r\n" in head:
+            return [(name, value.rstrip(b" \t")) for name, value in fields]
+        return fields
+
+
+def _asks_close(fields: Fields) -> bool:
+    return any(name == b"connection" and b"close" in value.lower() for name, value in fields)
+
+
+class H11Parser:
+    """h11, plain Python: the independent second opinion, and the fallback where C code is unwanted."""
+
+    def fields(self, head: bytes) -> Fields:
+        """Return lower-case names and stripped values in wire order. Raises ``HeadRejected``."""
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
+        try:
+            connection.receive_data(head)
+            event = connection.next_event()
+        except h11.RemoteProtocolError as error:
+            raise HeadRejected(str(error)) from None
+        if not isinstance(event, h11.Request):
+            raise HeadRejected("the head is not a whole request")
+        return [(bytes(name), bytes(value)) for name, value in event.headers]
+
+
+PARSERS: dict[str, type[HeadParser]] = {"httptools": HttptoolsParser, "h11": H11Parser}
+"""The choices of ``--http1``."""

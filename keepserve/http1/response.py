@@ -1,0 +1,172 @@
+"""Rendering of HTTP/1.1 response heads: status lines, default fields, validation of the application's fields.
+
+The head of a response is the hottest piece of string work in the server. So field names are looked
+up in a bounded memo (checked once, then a dictionary hit), values are checked all together by one
+``translate`` over the joined head, and ``Date``, ``Server`` and the connection fields are rendered
+once a second for everybody.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import http
+from collections.abc import Iterable, Sequence
+
+from keepserve.wire.engine import ResponseError
+from keepserve.wire.fields import FIELD_VALUE_FAULT, TOKEN, VISIBLE
+
+
+def _status_line(status: int, reason: str) -> bytes:
+    return b"HTTP/1.1 %d %b\r\n" % (status, reason.encode())
+
+
+_PHRASES = {
+    # RFC 9110 renamed these; Python's table of 3.11 and 3.12 still has the old names.
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+STATUS_LINES = {
+    status.value: _status_line(status.value, _PHRASES.get(status.value, status.phrase)) for status in http.HTTPStatus
+}
+
+
+def status_line(status: int) -> bytes:
+    """Return the status line for a final or interim status; the phrase of an unknown one is left empty."""
+    line = STATUS_LINES.get(status)
+    if line is not None:
+        return line
+    if not isinstance(status, int) or not 100 <= status <= 999:
+        raise ResponseError(f"The response status must be a whole number from 100 to 999, not {status!r}.")
+    return _status_line(status, "")
+
+
+# What a response field means to us beyond being passed on.
+PLAIN, CONTENT_LENGTH, CONNECTION, DROPPED, DATE, SERVER = range(6)
+
+_SPECIAL = {
+    b"content-length": CONTENT_LENGTH,
+    b"connection": CONNECTION,
+    # Framing and hop-by-hop fields are the server's to send (RFC 9110 §7.6.1, RFC 9112 §6).
+    b"transfer-encoding": DROPPED,
+    b"keep-alive": DROPPED,
+    b"proxy-connection": DROPPED,
+    b"date": DATE,
+    b"server": SERVER,
+}
+_names: dict[bytes, tuple[bytes, int]] = {}
+_NAMES_MAX = 1024
+
+
+def known_name(name: bytes) -> tuple[bytes, int]:
+    """Return ``b"name: "`` and what the field means to us, after checking the name once.
+
+    Raises:
+        ResponseError: the name is not bytes, or not a token (RFC 9110 §5.1).
+    """
+    known = _names.get(name)
+    if known is None:
+        if not isinstance(name, bytes):
+            raise ResponseError(f"A response field's name must be bytes, not {type(name).__name__}: {name!r}.")
+        if TOKEN.fullmatch(name) is None:
+            raise ResponseError(f"The response field name {name!r} holds a byte that no field name may hold.")
+        known = (name + b": ", _SPECIAL.get(name.lower(), PLAIN))
+        if len(_names) < _NAMES_MAX:
+            _names[name] = known
+    return known
+
+
+def refuse_bad_value(fields: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raise ``ResponseError`` naming the first field whose value could split the response or is no bytes."""
+    for name, value in fields:
+        known_name(name)
+        if not isinstance(value, bytes):
+            kind = type(value).__name__
+            raise ResponseError(f"The value of the response field {name!r} must be bytes, not {kind}: {value!r}.")
+        if FIELD_VALUE_FAULT.search(value) is not None:
+            raise ResponseError(
+                f"The value of the response field {name!r} holds a control character, which could split the response."
+            )
+
+
+def parse_content_length(value: bytes) -> int:
+    """Return an application's Content-Length. Raises ``ResponseError`` when it is no plain number."""
+    if not isinstance(value, bytes) or not value.isdigit():
+        raise ResponseError(f"The response's Content-Length must be a plain decimal number in bytes, not {value!r}.")
+    return int(value)
+
+
+class DefaultFields:
+    """The fields every response of a worker carries, rendered once a second.
+
+    ``advertise`` is the whole number of seconds for ``Keep-Alive: timeout=`` (0: not sent), a hint
+    that a client's pool obeys by closing first. ``extra`` are the operator's own fields.
+    """
+
+    def __init__(
+        self,
+        *,
+        server: bool = True,
+        date: bool = True,
+        advertise: int = 0,
+        extra: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        self._server_line = b"server: keepserve\r\n" if server else b""
+        self._with_date = date
+        self._extra = b"".join(b"%b: %b\r\n" % field for field in extra)
+        self._extra_names = frozenset(name.lower() for name, _ in extra)
+        # RFC 9112 §9.3 makes HTTP/1.1 persistent without a word; the pair is for clients that read the hint
+        # (Connection must name the hop-by-hop Keep-Alive) and for HTTP/1.0 clients, which need the word.
+        self.keep_alive = b"connection: keep-alive\r\n"
+        if advertise > 0:
+            self.keep_alive += b"keep-alive: timeout=%d\r\n" % advertise
+        self.close = b"connection: close\r\n"
+        self._date_line = b""
+        self.persistent = b""
+        self.closing = b""
+        self._second = -1
+        self.refresh(0.0)
+
+    def refresh(self, wall_time: float) -> None:
+        """Render the lines anew when the wall clock, in seconds since the epoch, shows another second."""
+        second = int(wall_time)
+        if second == self._second:
+            return
+        self._second = second
+        if self._with_date:
+            self._date_line = b"date: %b\r\n" % email.utils.formatdate(second, usegmt=True).encode()
+        common = self._date_line + self._server_line + self._extra
+        self.persistent = common + self.keep_alive
+        self.closing = common + self.close
+
+    def without(self, *, date: bool, server: bool, close: bool) -> bytes:
+        """Return the lines without those the application sends itself."""
+        lines = (b"" if date else self._date_line) + (b"" if server else self._server_line) + self._extra
+        return lines + (self.close if close else self.keep_alive)
+
+
+def check_head(head: bytes, fields: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raise ``ResponseError`` when a rendered head, ending with an empty line, was split by a field value."""
+    if len(head.translate(None, VISIBLE)) != 2 * head.count(b"\r\n") or head.find(b"\r\n\r\n") != len(head) - 4:
+        refuse_bad_value(fields)
+        raise ResponseError("A response field holds a control character, which could split the response.")
+
+
+def render_interim(status: int, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Render a 1xx response. Raises ``ResponseError`` for a bad field."""
+    fields = list(fields)
+    refuse_bad_value(fields)
+    lines = b"".join(b"%b: %b\r\n" % field for field in fields)
+    return status_line(status) + lines + b"\r\n"
+
+
+def render_text(status: int, text: str, defaults: DefaultFields, *, close: bool, body: bool = True) -> bytes:
+    """Render one of the server's own answers: a short plain text that says what was wrong."""
+    content = text.encode() + b"\n"
+    head = b"%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n\r\n" % (
+        status_line(status),
+        defaults.closing if close else defaults.persistent,
+        len(content),
+    )
+    return head + content if body else head

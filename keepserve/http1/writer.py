@@ -1,0 +1,186 @@
+"""The response side of an HTTP/1.1 connection: framing one response after another (RFC 9112 §6, RFC 9110 §6.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from keepserve.http1.response import (
+    CONNECTION,
+    CONTENT_LENGTH,
+    DATE,
+    DROPPED,
+    SERVER,
+    DefaultFields,
+    check_head,
+    known_name,
+    parse_content_length,
+    refuse_bad_value,
+    status_line,
+)
+from keepserve.telemetry.reasons import CloseReason
+from keepserve.wire.engine import ResponseError
+from keepserve.wire.fields import list_tokens
+
+# Response side of a connection.
+NONE, PENDING, OPEN, TRAILERS = range(4)
+
+# How the body of the response under way is delimited.
+_NO_BODY, _LENGTH, _CHUNKED, _UNTIL_CLOSE = range(4)
+
+
+class ResponseWriter:
+    """Renders responses into ``out``. One lives as long as its connection and is reset per request.
+
+    It decides the framing and, because the last facts are known only here, the end of the
+    decision to close: ``start`` takes the engine's reason and returns the final one.
+    """
+
+    __slots__ = ("_defaults", "_framing", "_left", "head_only", "http11", "out", "state")
+
+    def __init__(self, defaults: DefaultFields, out: list[bytes]) -> None:
+        self._defaults = defaults
+        self.out = out
+        self.state = NONE
+        self.head_only = False
+        self.http11 = True
+        self._framing = _NO_BODY
+        self._left = 0
+
+    def begin(self, head_only: bool, http11: bool) -> None:
+        """A request was handed out: a response is due. ``head_only`` for HEAD."""
+        self.state = PENDING
+        self.head_only = head_only
+        self.http11 = http11
+
+    def start(
+        self,
+        status: int,
+        fields: Iterable[tuple[bytes, bytes]],
+        body: bytes,
+        complete: bool,
+        reason: CloseReason | None,
+    ) -> CloseReason | None:
+        """Send the head with the first part of the body; return why the connection closes after it, if it does.
+
+        Raises:
+            ResponseError: a bad status, field or length; nothing has been sent then.
+        """
+        parts = [status_line(status), b""]
+        if status < 200:
+            raise ResponseError(f"A response's status must be final, 200 or above, not {status}.")
+        length = -1
+        asked_close = own_date = own_server = False
+        for name, value in fields:
+            prefix, meaning = known_name(name)
+            if meaning:
+                if meaning == CONTENT_LENGTH:
+                    given = parse_content_length(value)
+                    if length not in (-1, given):
+                        raise ResponseError(f"The response has two Content-Length fields, {length} and {given}.")
+                    if length == given:
+                        continue
+                    length = given
+                    if status == 204:  # RFC 9110 §8.6: a 204 has none
+                        continue
+                elif meaning == CONNECTION:
+                    asked_close = asked_close or b"close" in list_tokens(value)
+                    continue
+                elif meaning == DROPPED:
+                    continue
+                elif meaning == DATE:
+                    own_date = True
+                elif meaning == SERVER:
+                    own_server = True
+            parts += (prefix, value, b"\r\n")
+
+        framing = _CHUNKED
+        if self.head_only or status in (204, 304):
+            framing = _NO_BODY
+            if complete and length < 0 and status not in (204, 304) and body:
+                parts.append(b"content-length: %d\r\n" % len(body))
+        elif length >= 0:
+            framing = _LENGTH
+            if len(body) > length or (complete and len(body) < length):
+                raise ResponseError(
+                    f"The response's Content-Length is {length}, but its body has "
+                    f"{len(body)} bytes{'' if complete else ' and more'}."
+                )
+        elif complete:
+            framing = _LENGTH
+            length = len(body)
+            parts.append(b"content-length: %d\r\n" % length)
+        elif self.http11:
+            parts.append(b"transfer-encoding: chunked\r\n")
+        else:
+            framing = _UNTIL_CLOSE
+            reason = reason or CloseReason.LENGTH_UNKNOWN
+        if asked_close and reason is None:
+            reason = CloseReason.APP_ASKED
+        if own_date or own_server:
+            parts[1] = self._defaults.without(date=own_date, server=own_server, close=reason is not None)
+        else:
+            parts[1] = self._defaults.persistent if reason is None else self._defaults.closing
+        parts.append(b"\r\n")
+        try:
+            head = b"".join(parts)
+        except TypeError:
+            refuse_bad_value(fields)
+            raise
+        check_head(head, fields)
+
+        self._framing = framing
+        self._left = length
+        self.state = NONE if complete else OPEN
+        if framing == _NO_BODY or not body:
+            self.out.append(head)
+        elif framing == _CHUNKED:
+            self.out.append(b"%b%x\r\n%b\r\n" % (head, len(body), body))
+        else:
+            self._left = length - len(body)
+            self.out.append(head)
+            self.out.append(body)
+        return reason
+
+    def send(self, data: bytes, complete: bool) -> None:
+        """Send more of the body.
+
+        Raises:
+            ResponseError: more than Content-Length promised (what fits has been sent), or less at the end.
+        """
+        framing = self._framing
+        if framing == _CHUNKED:
+            if data:
+                self.out.append(b"%x\r\n%b\r\n" % (len(data), data))
+            if complete:
+                self.out.append(b"0\r\n\r\n")
+        elif framing == _LENGTH:
+            excess = len(data) - self._left
+            if excess > 0:
+                self.out.append(data[: self._left])
+                self.state = NONE
+                raise ResponseError(
+                    f"The response's body is longer than its Content-Length, by {excess} bytes so far."
+                )
+            self._left -= len(data)
+            if data:
+                self.out.append(data)
+            if complete and self._left:
+                raise ResponseError(f"The response's body ended {self._left} bytes short of its Content-Length.")
+        elif framing == _UNTIL_CLOSE and data:
+            self.out.append(data)
+        if complete:
+            self.state = NONE
+
+    def trailers(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        """End a chunked body with trailer fields (RFC 9112 §7.1.2); other framings have no place for them."""
+        fields = list(fields)
+        refuse_bad_value(fields)
+        if self._framing == _CHUNKED:
+            lines = b"".join(b"%b: %b\r\n" % field for field in fields)
+            self.out.append(b"0\r\n%b\r\n" % lines)
+        self.state = NONE
+
+    @property
+    def cut_shows(self) -> bool:
+        """Whether a peer can tell that this response was cut short by a plain close."""
+        return self._framing in (_CHUNKED, _LENGTH)

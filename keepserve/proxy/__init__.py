@@ -1,0 +1,1 @@
+"""What proxies in front say about the client (floor 1)."""

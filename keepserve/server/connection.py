@@ -1,0 +1,548 @@
+"""The connection: the one asyncio protocol, between a transport, an engine and the exchanges.
+
+It moves bytes and wakes people up; every decision about HTTP is the engine's, every decision about
+ASGI the exchange's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import socket
+import struct
+import sys
+import termios
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from keepserve.asgi.exchange import Exchange
+from keepserve.asgi.scope import Address, http_scope
+from keepserve.proxy.forwarded import forwarded_client
+from keepserve.server.state import WorkerState, address_of, reset_on_close
+from keepserve.telemetry.reasons import CloseReason
+from keepserve.wire.clocks import ProgressClock
+from keepserve.wire.engine import BODY_HIGH_WATER, NEVER, Body, Ending, Event, Rejected, Request
+
+logger = logging.getLogger("keepserve")
+
+WRITE_HIGH_WATER = 64 * 1024
+WRITE_LOW_WATER = 16 * 1024
+"""Bytes waiting in the transport at which ``send()`` waits, and goes on. uvloop's own low mark is 16 bytes."""
+
+GATHER_FROM = 16 * 1024
+"""Above so many bytes several buffers are written as they are; below, joining them is cheaper."""
+
+HALF_CLOSED_CHECK = 5.0
+"""Seconds between two looks whether a peer that has sent its FIN is still there to read the answer."""
+
+# Eager tasks (Python 3.12) let an application that never waits finish inside the read callback.
+EAGER = sys.version_info >= (3, 12)
+
+
+class Connection(asyncio.Protocol):
+    """One client connection. Made by the listener, driven by its transport and by the worker's wheel."""
+
+    __slots__ = (
+        "_client",
+        "_closed",
+        "_exchange",
+        "_extensions",
+        "_half_closed",
+        "_in_kernel",
+        "_paused",
+        "_receiving",
+        "_sending_over",
+        "_server",
+        "_stall",
+        "_tls",
+        "_touched",
+        "_transport",
+        "_trusted",
+        "_write_waiter",
+        "_written",
+        "accepted_at",
+        "engine",
+        "slot",
+        "state",
+        "write_paused",
+    )
+
+    def __init__(self, state: WorkerState, tls: bool = False) -> None:
+        self.state = state
+        self._tls = tls
+
+    # From the transport.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A connection was accepted (and, with TLS, its handshake is done)."""
+        assert isinstance(transport, asyncio.Transport)
+        state = self.state
+        now = state.clock()
+        self._transport = transport
+        self.engine = state.new_engine(now)
+        self.accepted_at = now
+        self.slot = -1
+        self.write_paused = False
+        self._exchange: Exchange | None = None
+        self._extensions: dict[str, Any] | None = None
+        self._write_waiter: asyncio.Future[None] | None = None
+        self._stall: ProgressClock | None = None
+        self._written = 0
+        self._in_kernel = 0
+        self._closed = self._half_closed = self._paused = self._receiving = self._sending_over = False
+        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER, low=WRITE_LOW_WATER)
+        self._client = _address(transport, "peername")
+        self._server = _address(transport, "sockname")
+        self._trusted = bool(state.trusted) and self._is_trusted()
+        state.accepted += 1
+        state.connections.add(self)
+        if state.draining:
+            self.engine.drain(now, state.idle_grace)
+        self._touched = True
+        state.wheel.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came: let the engine read them, start what is to be started, send what came out, once."""
+        engine = self.engine
+        now = self.state.clock()
+        self._receiving = True
+        events = engine.receive(data, now)
+        while events:
+            for event in events:
+                self._handle(event, now)
+            events = engine.proceed(now)
+        self._receiving = False
+        self._after()
+
+    def eof_received(self) -> bool:
+        """The peer sends no more. A request it has finished is still answered in full."""
+        now = self.state.clock()
+        for event in self.engine.receive_eof(now):
+            self._handle(event, now)
+        self._after()
+        if self.engine.ending == Ending.OPEN and not self._tls:
+            # The loop reads no further, so that only a write or the check in settle() shows a dead peer.
+            self._half_closed = True
+            return True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone: everything that waits for it must be woken, every timer with it dropped."""
+        self._closed = True
+        engine = self.engine
+        reason = engine.close_reason
+        if reason is None:
+            if exc is not None:
+                reason = CloseReason.PEER_RESET
+            else:
+                reason = CloseReason.PEER_CLOSED if engine.idle else CloseReason.PEER_LEFT
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.disconnect()
+        self.write_paused = False
+        self._wake_writer()
+        self.state.wheel.forget(self)
+        self.state.connection_closed(self, reason)
+        logger.debug("Connection from %s closed: %s", self._client, reason.value)
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than the application writes."""
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self.write_paused = False
+        self._wake_writer()
+
+    # For the exchange.
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self.state.clock()
+
+    def flush(self) -> None:
+        """Send what the engine has put out; while bytes are being received, leave it to the end of that."""
+        if not self._receiving:
+            self._after()
+
+    async def drained(self) -> None:
+        """Wait until the client has taken enough of what was sent, or is gone."""
+        while self.write_paused:
+            waiter = self._write_waiter
+            if waiter is None:
+                waiter = self._write_waiter = self.state.loop.create_future()
+            await asyncio.shield(waiter)
+
+    def body_taken(self) -> None:
+        """The application has taken the request body that was buffered: read on."""
+        if self._paused:
+            self._regulate()
+
+    def responded(self, exchange: Exchange) -> None:
+        """The response is complete: log it, and go on with what the client sent meanwhile."""
+        state = self.state
+        self._exchange = None
+        if state.access is not None:
+            self._log(exchange.request.method, exchange.request.target, exchange)
+        if self._receiving:
+            return
+        engine = self.engine
+        if engine.backlog or self._half_closed:
+            self._receiving = True
+            now = state.clock()
+            events = engine.proceed(now)
+            while events:
+                for event in events:
+                    self._handle(event, now)
+                events = engine.proceed(now)
+            self._receiving = False
+        self._after()
+
+    # For the server.
+
+    def drain(self, now: float) -> None:
+        """The server is stopping: the engine announces it, and an idle peer has its grace."""
+        self.engine.drain(now, self.state.idle_grace)
+        self._touch()
+
+    def cut(self) -> None:
+        """The server can wait no longer: end what is under way, visibly for the peer, then the connection."""
+        if self._closed:
+            return
+        if self._exchange is not None:
+            self._exchange.cut()
+        if self.engine.close_reason is None:
+            self.engine.close_reason = CloseReason.DRAINING if self.engine.idle else CloseReason.CUT
+        self._after()
+        if not self._closed:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        if not self._closed:
+            self._transport.abort()
+
+    # For the wheel.
+
+    def settle(self, now: float) -> float:
+        """See what became of the bytes written lately; return the next deadline."""
+        self._touched = False
+        if self._closed:
+            return NEVER
+        engine = self.engine
+        waiting = self._transport.get_write_buffer_size()
+        if waiting == 0:
+            self._stall = None
+            engine.flushed(now)
+            deadline = engine.next_deadline()
+        else:
+            self._watch_stall(waiting, now)
+            deadline = min(engine.next_deadline(), self._stall.deadline if self._stall is not None else NEVER)
+            self._touch()
+        return min(deadline, now + HALF_CLOSED_CHECK) if self._half_closed else deadline
+
+    def expire(self, now: float) -> float:
+        """Act on a deadline that may have passed; return the next one."""
+        if self._closed:
+            return NEVER
+        engine = self.engine
+        if self._stall is not None and now >= self._stall.deadline:
+            engine.abandon(1, CloseReason.WRITE_STALL)
+            engine.close_reason = CloseReason.WRITE_STALL
+            self._reset()
+            return NEVER
+        if self._half_closed and self._peer_is_dead():
+            self.abort()
+            return NEVER
+        # Rule 5 of the house: before an idle close, look once more. What has arrived is served.
+        unread = engine.idle and self._has_unread()
+        for event in engine.expire(now, unread):
+            self._handle(event, now)
+        self._after()
+        return self.settle(now) if not self._closed else NEVER
+
+    # Within.
+
+    def _handle(self, event: Event, now: float) -> None:
+        if isinstance(event, Request):
+            self._begin(event, now)
+        elif isinstance(event, Body):
+            exchange = self._exchange
+            if exchange is not None:
+                exchange.feed(event)
+                if exchange.overfull:
+                    self._regulate()
+        else:
+            self._rejected(event, now)
+
+    def _begin(self, request: Request, now: float) -> None:
+        """Hand a request to the application."""
+        state = self.state
+        engine = self.engine
+        exchange = Exchange(self, request, now, engine.requests)
+        self._exchange = exchange
+        state.requests += 1
+        if state.concurrency and state.running >= state.concurrency:
+            self._refuse_overload(exchange)
+            return
+        extensions = self._extensions
+        if extensions is None:
+            extensions = self._extensions = _extensions(self)
+        if request.http_version == "1.1":
+            for name, value in request.fields:
+                if name == b"te" and b"trailers" in value.lower():
+                    exchange.trailers_allowed = True
+                    extensions = {**extensions, "http.response.trailers": {}}
+                    break
+        client: Address | None = self._client
+        scheme = "https" if self._tls else "http"
+        if self._trusted:
+            address, said = forwarded_client(request.fields, state.trusted)
+            client = (address, 0) if address is not None else client
+            scheme = said or scheme
+        scope = http_scope(
+            request,
+            scheme=scheme,
+            client=client,
+            server=self._server,
+            root_path=state.settings.root_path,
+            state=state.app_state.copy(),
+            extensions=extensions,
+        )
+        state.running += 1
+        coroutine = state.app(scope, exchange.receive, exchange.send)
+        if EAGER:
+            exchange.eager = True
+            task: asyncio.Task[None] = asyncio.Task(
+                coroutine, loop=state.loop, context=state.context.copy(), eager_start=True
+            )
+            exchange.eager = False
+            if task.done():
+                self._app_done(exchange, task)
+                return
+            exchange.flush_head()
+        else:
+            task = state.loop.create_task(coroutine, context=state.context.copy())
+        state.tasks.add(task)
+        task.add_done_callback(partial(self._task_done, exchange))
+        if exchange.overfull:
+            self._regulate()
+
+    def _task_done(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+        state = self.state
+        state.tasks.discard(task)
+        self._app_done(exchange, task)
+        if state.on_quiet is not None:
+            state.on_quiet()
+
+    def _app_done(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+        self.state.running -= 1
+        if task.cancelled():
+            if not exchange.done:
+                exchange.cut()
+            return
+        error = task.exception()
+        if error is not None or not exchange.done:
+            exchange.app_ended(error)
+
+    def _refuse_overload(self, exchange: Exchange) -> None:
+        """503 for a request above ``limit_concurrency``: the connection stays, the balancer may try another."""
+        text = b"The server is at its limit of concurrent requests; try again.\n"
+        exchange.refuse(503, text, [(b"retry-after", b"1")])
+
+    def _rejected(self, event: Rejected, now: float) -> None:
+        """The engine answered a faulty request by itself, or gave up on one that had been handed out."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.disconnect()
+        if event.status:
+            logger.debug("Request from %s rejected with %d: %s", self._client, event.status, event.detail)
+            if self.state.access is not None:
+                request = exchange.request if exchange is not None else event
+                self._log(request.method, request.target, None, event.status)
+
+    def _log(self, method: bytes, target: bytes, exchange: Exchange | None, status: int = 0) -> None:
+        access, client = self.state.access, self._client
+        assert access is not None
+        access.log(
+            f"{client[0]}:{client[1]}" if client is not None and client[1] is not None else "unix",
+            method.decode("latin-1"),
+            target,
+            exchange.request.http_version if exchange is not None else "1.1",
+            exchange.status if exchange is not None else status,
+            exchange.sent if exchange is not None else 0,
+            self.state.clock() - exchange.started if exchange is not None else 0.0,
+            exchange.number if exchange is not None else self.engine.requests,
+        )
+
+    def _after(self) -> None:
+        """Send what came out of the engine, end the connection if it is to end, keep reading in step."""
+        if self._closed:
+            self.engine.out.clear()
+            return
+        engine = self.engine
+        out = engine.out
+        if out:
+            transport = self._transport
+            if len(out) == 1:
+                data = out[0]
+                self._written += len(data)
+                transport.write(data)
+            else:
+                size = sum(map(len, out))
+                self._written += size
+                if size >= GATHER_FROM and self.state.gathers_writes:
+                    transport.writelines(out)
+                else:
+                    transport.write(b"".join(out))
+            out.clear()
+        if not self._touched:
+            self._touched = True
+            self.state.wheel.touched.append(self)
+        if engine.ending:
+            self._wind_up()
+        elif engine.backlog or self._paused:
+            self._regulate()
+
+    def _wind_up(self) -> None:
+        ending = self.engine.ending
+        if ending == Ending.RESET:
+            self._reset()
+        elif ending == Ending.CLOSE or self._tls:
+            # TLS has no half-close that clients understand; its own goodbye is close_notify.
+            self._transport.close()
+        elif not self._sending_over:
+            self._sending_over = True
+            if self._paused:
+                self._paused = False
+                self._transport.resume_reading()
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+
+    def _reset(self) -> None:
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:
+            reset_on_close(sock)
+        self._transport.abort()
+
+    def _regulate(self) -> None:
+        """Read from the socket only while there is room for what would come."""
+        if self._closed or self._half_closed or self._sending_over:
+            return
+        exchange = self._exchange
+        full = self.engine.backlog > BODY_HIGH_WATER or (exchange is not None and exchange.overfull)
+        if full != self._paused:
+            self._paused = full
+            self.engine.hold(full, self.state.clock())
+            if full:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+            self._touch()
+
+    def _touch(self) -> None:
+        if not self._touched:
+            self._touched = True
+            self.state.wheel.touched.append(self)
+
+    def _watch_stall(self, waiting: int, now: float) -> None:
+        """Measure progress by what has really left: bytes handed to the transport less those still in it."""
+        left = self._written - waiting
+        if self._stall is None:
+            settings = self.state.settings
+            self._stall = ProgressClock(
+                settings.write_timeout, settings.write_min_rate, settings.write_rate_grace, now
+            )
+        elif left > self._in_kernel:
+            self._stall.moved(left - self._in_kernel, now)
+        self._in_kernel = left
+
+    def _wake_writer(self) -> None:
+        waiter, self._write_waiter = self._write_waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _is_trusted(self) -> bool:
+        client = self._client
+        return (client[0] if client is not None and client[1] is not None else None) in self.state.trusted
+
+    def _fileno(self) -> int:
+        sock = self._transport.get_extra_info("socket")
+        return sock.fileno() if sock is not None else -1
+
+    def _has_unread(self) -> bool:
+        """Whether the kernel holds bytes for us that the loop has not read yet."""
+        fd = self._fileno()
+        if fd < 0:
+            return False
+        try:
+            answer = fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0")
+        except OSError:
+            return False
+        return bool(struct.unpack("i", answer)[0] > 0)
+
+    def _peer_is_dead(self) -> bool:
+        """Whether a peer that has sent its FIN has since answered our TCP keep-alive probe with a reset."""
+        fd = self._fileno()
+        if fd < 0:
+            return False
+        try:
+            with socket.socket(fileno=os.dup(fd)) as probe:
+                return probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+        except OSError:
+            return True
+
+
+class ConnectionFacts(Mapping[str, Any]):
+    """``scope["extensions"]["keepserve"]``: what the connection knows of itself, read at the time of asking.
+
+    ``connection_id`` counts this worker's connections from 1, ``request_number`` the requests this
+    connection has carried so far, ``connection_age`` is in seconds, ``worker_pid`` is the process.
+    """
+
+    __slots__ = ("_connection", "_id")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._id = connection.state.accepted
+
+    def __getitem__(self, key: str) -> Any:
+        connection = self._connection
+        if key == "connection_id":
+            return self._id
+        if key == "request_number":
+            return connection.engine.requests
+        if key == "connection_age":
+            return connection.state.clock() - connection.accepted_at
+        if key == "worker_pid":
+            return os.getpid()
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("connection_id", "request_number", "connection_age", "worker_pid"))
+
+    def __len__(self) -> int:
+        return 4
+
+
+def _extensions(connection: Connection) -> dict[str, Any]:
+    """Return the extensions every request of a connection may use; one mapping for all of them."""
+    return {
+        "http.response.pathsend": {},
+        "http.response.early_hint": {},
+        "keepserve": ConnectionFacts(connection),
+    }
+
+
+def _address(transport: asyncio.Transport, name: str) -> Address | None:
+    try:
+        return address_of(transport.get_extra_info(name))
+    except OSError:
+        # uvloop asks the kernel only now, and the peer may have left already.
+        return None
+
+
+__all__: Sequence[str] = ("Connection", "ConnectionFacts")

@@ -1,0 +1,144 @@
+"""What all connections of one worker share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import random
+import socket
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from keepserve.asgi.types import CoroutineApp
+from keepserve.config import Settings
+from keepserve.http1.engine import Http1Engine
+from keepserve.http1.parsers import PARSERS
+from keepserve.http1.response import DefaultFields
+from keepserve.proxy.forwarded import TrustedPeers
+from keepserve.server.wheel import Wheel
+from keepserve.telemetry.access import AccessLog
+from keepserve.telemetry.reasons import CloseReason
+from keepserve.wire.engine import Limits
+
+if TYPE_CHECKING:
+    from keepserve.server.connection import Connection
+
+
+def limits_from(settings: Settings) -> Limits:
+    """Return the numbers an engine obeys."""
+    return Limits(
+        request_line=settings.limit_request_line,
+        request_head=settings.limit_request_head,
+        request_fields=settings.limit_request_fields,
+        request_body=settings.limit_request_body,
+        keep_alive_timeout=settings.keep_alive_timeout,
+        request_head_timeout=settings.request_head_timeout,
+        headers_timeout=settings.headers_timeout,
+        body_timeout=settings.body_timeout,
+        body_min_rate=settings.body_min_rate,
+        body_rate_grace=settings.body_rate_grace,
+        linger_timeout=settings.linger_timeout,
+        linger_idle_timeout=settings.linger_idle_timeout,
+        linger_bytes=settings.linger_bytes,
+    )
+
+
+class WorkerState:
+    """Settings made ready for the hot path, and everything a connection reaches beside its socket.
+
+    ``clock`` is monotonic seconds, ``wall`` seconds since the epoch, ``spread`` a random number
+    from 0 to 1 for the jitter; they are arguments so that tests can hold them still.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        app: CoroutineApp,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        access: AccessLog | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        spread: Callable[[], float] = random.random,
+    ) -> None:
+        self.settings = settings
+        self.app = app
+        self.loop = loop
+        self.access = access
+        self.clock = clock
+        self.limits = limits_from(settings)
+        self.defaults = DefaultFields(
+            server=settings.server_header,
+            date=settings.date_header,
+            advertise=settings.advertised_keep_alive,
+            extra=settings.response_fields,
+        )
+        self.trusted = TrustedPeers(settings.forwarded_allow_ips if settings.proxy_headers else ())
+        self.wheel = Wheel(clock=clock, on_tick=self._refresh)
+        self.connections: set[Connection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.running = 0
+        """Applications running at present: what ``limit_concurrency`` counts."""
+        self.concurrency = settings.limit_concurrency or 0
+        self.context = contextvars.copy_context()
+        self.app_state: dict[str, Any] = {}
+        self.draining = False
+        self.idle_grace = settings.drain_idle
+        self.accepted = 0
+        self.requests = 0
+        self.closed: dict[CloseReason, int] = dict.fromkeys(CloseReason, 0)
+        self.on_quiet: Callable[[], None] | None = None
+        """Called when a connection or a task ends while draining."""
+        # uvloop writes several buffers with one system call; the stock loop of 3.12.0-3.12.8 and
+        # 3.13.0-3.13.1 never pauses in writelines (cpython#127655), so there they are joined.
+        self.gathers_writes = type(loop).__module__.startswith("uvloop")
+        self._wall = wall
+        self._spread = spread
+        self._parser = PARSERS[settings.http1]()
+        self._refresh()
+
+    def _refresh(self) -> None:
+        self.defaults.refresh(self._wall())
+
+    def new_engine(self, now: float) -> Http1Engine:
+        """Return the engine for a connection that became ready at ``now``.
+
+        The limits on requests and age are spread by 10 % either way, so that connections that came
+        together do not leave together.
+        """
+        settings = self.settings
+        factor = 0.9 + 0.2 * self._spread()
+        requests = settings.max_connection_requests
+        return Http1Engine(
+            self.limits,
+            self._parser,
+            self.defaults,
+            now,
+            max_requests=max(1, round(requests * factor)) if requests else 0,
+            max_age=settings.max_connection_age * factor,
+        )
+
+    def connection_closed(self, connection: Connection, reason: CloseReason) -> None:
+        """Count a closed connection."""
+        self.closed[reason] += 1
+        self.connections.discard(connection)
+        if self.on_quiet is not None:
+            self.on_quiet()
+
+
+def address_of(sockname: object) -> tuple[str, int | None] | None:
+    """Turn what ``getsockname`` and ``getpeername`` give into ASGI's ``[host, port]``."""
+    if isinstance(sockname, tuple) and len(sockname) >= 2:
+        return str(sockname[0]), int(sockname[1])
+    if isinstance(sockname, str) and sockname:
+        return sockname, None
+    return None
+
+
+def reset_on_close(sock: socket.socket) -> None:
+    """Make the next close of a socket a TCP reset, so that a peer who does not read costs nothing further."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    except OSError:
+        pass  # not a TCP socket, or closed already

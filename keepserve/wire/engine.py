@@ -1,0 +1,223 @@
+"""What every HTTP engine looks like from the connection's side: events, limits and one interface.
+
+An engine is a pure state machine. Bytes and the present time go in, events and bytes come out; it
+knows no socket, no event loop and no clock. Time is seconds on any monotonic clock, the same one
+for all calls of a connection. Each event and each response call carries a stream number, so that
+one exchange (``keepserve.asgi.exchange``) serves HTTP/1.1, where it is always 1, and HTTP/2.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from keepserve.telemetry.reasons import CloseReason
+
+NEVER = math.inf
+"""The deadline of an engine that waits for nothing."""
+
+Fields = list[tuple[bytes, bytes]]
+"""Header fields in wire order: lower-case names, values without surrounding white space."""
+
+BODY_HIGH_WATER = 64 * 1024
+"""Bytes of a request body held for the application before the socket is read no further."""
+
+
+class Ending(enum.IntEnum):
+    """How a connection is to end once what is in ``out`` has been handed to the kernel."""
+
+    OPEN = 0
+    """Not at all: it stays."""
+    CLOSE = 1
+    """Flush, then close: the peer expects it, or has closed already."""
+    LINGER = 2
+    """Flush, half-close, then read and drop what still comes until the peer closes (RFC 9112 §9.6)."""
+    RESET = 3
+    """Drop everything now, with a TCP reset, so that a cut response cannot be taken for a whole one."""
+
+
+class Request:
+    """A request whose head is whole and has passed every check.
+
+    ``target`` is the path and query as sent, with scheme and authority of an absolute-form target
+    removed (RFC 9112 §3.2.2); ``body`` is what came in the same read; ``complete`` tells that the
+    body ends there.
+    """
+
+    __slots__ = (
+        "body",
+        "complete",
+        "expect_continue",
+        "fields",
+        "http_version",
+        "method",
+        "stream",
+        "target",
+    )
+
+    def __init__(
+        self,
+        stream: int,
+        method: bytes,
+        target: bytes,
+        http_version: str,
+        fields: Fields,
+        body: bytes,
+        complete: bool,
+        expect_continue: bool = False,
+    ) -> None:
+        self.stream = stream
+        self.method = method
+        self.target = target
+        self.http_version = http_version
+        self.fields = fields
+        self.body = body
+        self.complete = complete
+        self.expect_continue = expect_continue
+
+    def __repr__(self) -> str:
+        line = b"%b %b" % (self.method, self.target)
+        return f"<Request {self.stream} {line.decode('latin-1')!r} {self.fields!r} {self.body!r} {self.complete}>"
+
+
+class Body:
+    """More of a request's body. ``complete`` tells that nothing follows; ``data`` may then be empty."""
+
+    __slots__ = ("complete", "data", "stream")
+
+    def __init__(self, stream: int, data: bytes, complete: bool) -> None:
+        self.stream = stream
+        self.data = data
+        self.complete = complete
+
+    def __repr__(self) -> str:
+        return f"<Body {self.stream} {self.data!r} {self.complete}>"
+
+
+class Rejected:
+    """The engine answered by itself (``status``) or gave the stream up; its exchange, if any, is over.
+
+    ``detail`` is the sentence the client was told. ``method`` and ``target`` are what could be read
+    of the request line, for the access log.
+    """
+
+    __slots__ = ("detail", "method", "status", "stream", "target")
+
+    def __init__(self, stream: int, status: int, detail: str, method: bytes = b"-", target: bytes = b"-") -> None:
+        self.stream = stream
+        self.status = status
+        self.detail = detail
+        self.method = method
+        self.target = target
+
+    def __repr__(self) -> str:
+        return f"<Rejected {self.stream} {self.status} {self.detail!r}>"
+
+
+Event = Request | Body | Rejected
+
+
+class ResponseError(RuntimeError):
+    """The application asked for a response that cannot be sent: bad status, bad field, wrong length.
+
+    Raised out of the application's ``send()``; nothing of the offending message has gone out.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The numbers an engine obeys: bytes, counts and seconds. The defaults are those of ``Settings``."""
+
+    request_line: int = 8 * 1024
+    request_head: int = 32 * 1024
+    request_fields: int = 100
+    request_body: int = 0
+    """Longest request body in bytes; 0 means no limit."""
+    keep_alive_timeout: float = 80.0
+    request_head_timeout: float = 10.0
+    headers_timeout: float = 90.0
+    body_timeout: float = 30.0
+    body_min_rate: float = 500.0
+    body_rate_grace: float = 20.0
+    linger_timeout: float = 30.0
+    linger_idle_timeout: float = 5.0
+    linger_bytes: int = 8 * 1024 * 1024
+    discard_bytes: int = 64 * 1024
+    """An unread request body up to this long is read and dropped so that the connection can be reused."""
+
+
+class Engine(Protocol):
+    """One connection's protocol state: what ``keepserve.server.connection`` drives.
+
+    After any call, ``out`` holds bytes for the peer (the caller sends and clears it) and
+    ``close_reason`` tells whether the connection is to end.
+    """
+
+    out: list[bytes]
+    close_reason: CloseReason | None
+    requests: int
+    """Requests whose head was accepted so far."""
+
+    @property
+    def idle(self) -> bool:
+        """No request is under way and not one byte of the next has come."""
+
+    @property
+    def ending(self) -> Ending:
+        """How the connection is to end, if it is."""
+
+    @property
+    def backlog(self) -> int:
+        """Bytes of later requests kept until the present response is done."""
+
+    def receive(self, data: bytes, now: float) -> Sequence[Event]:
+        """Take bytes from the peer."""
+
+    def proceed(self, now: float) -> Sequence[Event]:
+        """Go on with bytes that waited for a response to end (pipelining)."""
+
+    def receive_eof(self, now: float) -> Sequence[Event]:
+        """The peer has sent all it will ever send."""
+
+    def respond(
+        self, stream: int, status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes, complete: bool
+    ) -> None:
+        """Send a response's head and the first part of its body. Raises ``ResponseError``."""
+
+    def send_body(self, stream: int, data: bytes, complete: bool) -> None:
+        """Send more of a response's body. Raises ``ResponseError``."""
+
+    def send_trailers(self, stream: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        """End a response with trailer fields. Raises ``ResponseError``."""
+
+    def inform(self, stream: int, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        """Send an interim response: 100 Continue, 103 Early Hints. Raises ``ResponseError``."""
+
+    def go_on(self, now: float) -> None:
+        """The application wants the body: send 100 Continue if the client waits for it."""
+
+    def abandon(self, stream: int, reason: CloseReason) -> None:
+        """The response under way will not be finished; the peer must be able to tell."""
+
+    def hold(self, held: bool, now: float) -> None:
+        """We stop (``True``) or go on reading: a peer that may not send is not slow."""
+
+    def flushed(self, now: float) -> None:
+        """Everything handed out has left this process."""
+
+    def drain(self, now: float, idle_grace: float) -> None:
+        """The server is stopping: announce it on what is answered, keep idle peers for ``idle_grace`` seconds."""
+
+    def next_deadline(self) -> float:
+        """When ``expire`` wants to be called, or ``NEVER``."""
+
+    def expire(self, now: float, unread: bool) -> Sequence[Event]:
+        """Act on deadlines that have passed, never early.
+
+        ``unread`` tells that the socket holds bytes nobody has read yet: an idle connection with
+        such is not closed, since a request has arrived.
+        """

@@ -1,0 +1,48 @@
+"""Field and target syntax shared by every engine (RFC 9110 §5, RFC 3986).
+
+Everything here is compiled once and used on whole byte strings, because a loop over bytes in
+Python costs more than the rest of a request.
+"""
+
+from __future__ import annotations
+
+import re
+
+TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""RFC 9110 §5.6.2 ``token``: field names and methods."""
+
+FIELD_VALUE_FAULT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""What a field value may not hold (RFC 9110 §5.5): every control character but the tab."""
+
+VISIBLE = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
+"""Bytes that may stand inside a line of a head: for ``bytes.translate(None, VISIBLE)``, which leaves the rest."""
+
+METHODS = frozenset(
+    b"GET HEAD POST PUT DELETE OPTIONS PATCH TRACE CONNECT "
+    b"ACL BIND CHECKOUT COPY LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY PROPFIND "
+    b"PROPPATCH PURGE QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE UNBIND UNLINK UNLOCK UNSUBSCRIBE".split()
+)
+"""Methods both head parsers know. Anything else that is a token is answered 501 (RFC 9110 §9.1)."""
+
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?")
+_known_hosts: set[bytes] = set()
+_KNOWN_HOSTS_MAX = 1024
+
+
+def is_valid_host(value: bytes) -> bool:
+    """Tell whether ``value`` is ``uri-host [":" port]`` (RFC 9110 §7.2): no user info, no path, not empty.
+
+    Valid names are remembered, a thousand at the most, since a server sees the same few all day.
+    """
+    if value in _known_hosts:
+        return True
+    if len(value) > 512 or _HOST.fullmatch(value) is None:
+        return False
+    if len(_known_hosts) < _KNOWN_HOSTS_MAX:
+        _known_hosts.add(value)
+    return True
+
+
+def list_tokens(value: bytes) -> list[bytes]:
+    """Split a comma-separated list (RFC 9110 §5.6.1) into lower-case members, empty ones left out."""
+    return [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]
