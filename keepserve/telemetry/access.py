@@ -191,7 +191,7 @@ class AccessLog:
         reason = f"it fails with: {error.strerror}" if error else "it does not take them fast enough"
         lines = "1 line was" if lost == 1 else f"{lost} lines were"
         _logger.warning(
-            "access log: %s lost, because of what standard output is connected to: %s. Requests are not affected.",
+            "access log: %s lost at what standard output is connected to: %s. Requests are not affected.",
             lines,
             reason,
         )

@@ -243,8 +243,8 @@ class ServerLogHandler(logging.Handler):
 
 
 def apply_log_config(path: str) -> None:
-    """Apply a logging configuration: .json, .toml and .yaml in ``logging.config.dictConfig``'s schema, .ini in
-    ``fileConfig``'s.
+    """Apply a logging configuration file: .ini in the schema of ``logging.config.fileConfig``, and
+    .json, .toml and .yaml in that of ``dictConfig``.
 
     Loggers that exist already stay enabled unless the file says otherwise; Python's default would silence
     the server's. Raises `ConfigError` with one sentence.
