@@ -299,9 +299,7 @@ def _apply_ini(path: str, text: str) -> None:
         raise _refusal(path, f"it is not valid INI: {_one_line(error)}") from error
     for section in ("loggers", "handlers", "formatters"):
         if not parser.has_section(section):
-            raise _refusal(
-                path, f"the section [{section}] is missing, which logging.config.fileConfig requires"
-            )
+            raise _refusal(path, f"the section [{section}] is missing, which logging.config.fileConfig requires")
     try:
         logging.config.fileConfig(parser, disable_existing_loggers=False)
     except Exception as error:

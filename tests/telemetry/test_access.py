@@ -194,9 +194,7 @@ def test_room_returns_once_lines_were_written(pipe: Pipe) -> None:
     assert access.dropped == refused
 
 
-def test_a_broken_pipe_is_not_fatal_and_is_named_in_the_report(
-    pipe: Pipe, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_broken_pipe_is_not_fatal_and_is_named_in_the_report(pipe: Pipe, caplog: pytest.LogCaptureFixture) -> None:
     os.close(pipe.read_end)
     access = AccessLog(PLAIN, fd=pipe.write_end, interval=0.0)
     access.start()

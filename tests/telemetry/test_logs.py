@@ -70,9 +70,7 @@ def test_text_colors_wrap_the_line_without_changing_its_words() -> None:
 
 
 def test_a_message_cannot_forge_a_line_or_reach_the_terminal() -> None:
-    text = TextFormatter().format(
-        record("path %s", "\n2026-11-23 00:00:00.000 INFO forged\r\x1b[2J\u2028\x9b")
-    )
+    text = TextFormatter().format(record("path %s", "\n2026-11-23 00:00:00.000 INFO forged\r\x1b[2J\u2028\x9b"))
     first, second = text.split("\n")
     assert first.endswith("path ")
     assert second == r"    2026-11-23 00:00:00.000 INFO forged\x0d\x1b[2J\u2028\x9b"
@@ -349,9 +347,7 @@ def test_log_config_files_configure_both_logs(
     access.log("c", "GET", b"/", "1.1", 200, 0, 0.0, 1)
     access.close()
     captured = capsys.readouterr()
-    assert captured.err == (
-        'mine keepserve hello\nmine keepserve.access c - "GET / HTTP/1.1" 200 0.0ms 0B #1\n'
-    )
+    assert captured.err == ('mine keepserve hello\nmine keepserve.access c - "GET / HTTP/1.1" 200 0.0ms 0B #1\n')
     assert captured.out == ""
 
 
@@ -418,9 +414,7 @@ def test_loggers_that_exist_already_are_not_silenced(tmp_path: Path) -> None:
         ("log.json", b"\xff", "it is not UTF-8 text"),
     ],
 )
-def test_an_unusable_log_config_is_one_sentence(
-    tmp_path: Path, name: str, text: str | bytes, sentence: str
-) -> None:
+def test_an_unusable_log_config_is_one_sentence(tmp_path: Path, name: str, text: str | bytes, sentence: str) -> None:
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ConfigError) as caught:
