@@ -10,7 +10,7 @@ Pure arithmetic: settings in, sentences out, every violation at once.
 from __future__ import annotations
 
 from keepserve.config.conflicts import Origins, told
-from keepserve.config.durations import format_duration
+from keepserve.config.durations import format_duration, plain_seconds
 from keepserve.config.problems import DEFAULT_ORIGIN, Problem
 from keepserve.config.settings import DEFAULT_KEEP_ALIVE_MARGIN, FIELDS_BY_NAME, Settings
 
@@ -171,4 +171,4 @@ class _Law:
         return margin if margin >= SAFE_MARGIN else DEFAULT_KEEP_ALIVE_MARGIN
 
     def _ask(self, name: str, seconds: float) -> str:
-        return f"{FIELDS_BY_NAME[name].flag} {format_duration(seconds).replace(' ', '').removesuffix('s')}"
+        return f"{FIELDS_BY_NAME[name].flag} {plain_seconds(seconds)}"

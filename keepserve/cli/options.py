@@ -14,13 +14,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from keepserve.balancer import PRESETS
-from keepserve.cli.foreign import INSTEAD
 from keepserve.config.fields import Info
+from keepserve.config.foreign import INSTEAD
 from keepserve.config.settings import FIELDS_BY_NAME, GROUPS
 
-# Shells complete these as paths.
-_FILES = {"env_file", "uds", "log_config", "ssl_keyfile", "ssl_certfile", "ssl_ca_certs"}
-_DIRECTORIES = {"app_dir", "reload_dir"}
+# Shells complete values of these kinds as paths.
+_PATHS = {"FILE": "file", "DIRECTORY": "dir"}
 
 VALUES_HELP = (
     "DURATION is 65, 65s, 1m, 1h30m or 500ms; SIZE is 8192, 8k, 64KiB or 1MiB. An option on the command line "
@@ -38,8 +37,8 @@ class SettingType(click.types.StringParamType):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Complete choices, preset names and paths."""
-        if self.info.name in _FILES | _DIRECTORIES:
-            return [CompletionItem(incomplete, type="dir" if self.info.name in _DIRECTORIES else "file")]
+        if self.info.kind.metavar in _PATHS:
+            return [CompletionItem(incomplete, type=_PATHS[self.info.kind.metavar])]
         words = list(PRESETS) if self.info.name == "lb" else list(self.info.kind.choices)
         return [CompletionItem(word) for word in words if word.startswith(incomplete)]
 
@@ -85,8 +84,10 @@ class SettingsCommand(click.Command):
         """Write one section for each subject, in the settings' order."""
         sections: dict[str, list[tuple[str, str]]] = {group: [] for group in (*GROUPS, "Help")}
         for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
+            if isinstance(parameter, click.Argument):
+                info = FIELDS_BY_NAME["app"]
+                sections[info.group].insert(0, (info.flag, describe_option(info)))
+            elif (record := parameter.get_help_record(ctx)) is not None:
                 group = parameter.info.group if isinstance(parameter, SettingOption) else "Help"
                 sections[group].append(record)
         for title, rows in sections.items():

@@ -36,9 +36,10 @@ def format_duration(seconds: float) -> str:
     Always seconds (never minutes or hours), because the timers are compared and added by eye.
     """
     if 0 < seconds < 1:
-        return f"{_trim(seconds * 1000.0)} ms"
-    return f"{_trim(seconds)} s"
+        return f"{plain_seconds(seconds * 1000.0)} ms"
+    return f"{plain_seconds(seconds)} s"
 
 
-def _trim(number: float) -> str:
-    return f"{number:.3f}".rstrip("0").rstrip(".")
+def plain_seconds(seconds: float) -> str:
+    """Write seconds as one types them after an option: ``80``, ``1.5``, ``0.5``."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")

@@ -77,7 +77,7 @@ class Info:
         """The default for a person: a value, a formula, or what being unset means."""
         if self.formula:
             return self.formula
-        if self.default is None or self.default == ():
+        if self.default in (None, (), ""):
             return self.unset
         return self.show(self.default)
 

@@ -59,6 +59,13 @@ class Kind:
         return str(value)
 
 
+class Text(Kind):
+    """Plain text; the metavar says what it names, and lets shells complete FILE and DIRECTORY."""
+
+    def __init__(self, metavar: str) -> None:
+        self.metavar = metavar
+
+
 class AppKind(Kind):
     """``module:attribute``, or the application object itself when called from Python."""
 
@@ -236,9 +243,9 @@ class Fields(Words):
         super().__init__("'NAME: VALUE'", separator="\n")
 
     def accept(self, value: object) -> tuple[str, ...]:
-        # Python callers often hold pairs, as ASGI and other servers' `headers=` do.
+        # Python callers often hold pairs, of str or of bytes, as other servers' `headers=` takes them.
         if isinstance(value, Iterable):
-            value = [f"{one[0]}: {one[1]}" if isinstance(one, tuple) and len(one) == 2 else one for one in value]
+            value = [": ".join(map(_decoded, one)) if isinstance(one, tuple) else one for one in value]
         return super().accept(value)
 
     def check(self, word: str) -> str:
@@ -250,6 +257,10 @@ class Fields(Words):
         if name.lower() in {"connection", "keep-alive", "transfer-encoding", "content-length", "upgrade"}:
             raise ValueError(f"field {name} frames the message and is keepserve's own to send: leave it out")
         return word
+
+
+def _decoded(part: object) -> str:
+    return part.decode("latin-1") if isinstance(part, bytes) else str(part)
 
 
 class TrustedPeers(Words):
@@ -271,7 +282,8 @@ class TrustedPeers(Words):
         return word
 
 
-TEXT = Kind()
+FILE = Text("FILE")
+DIRECTORY = Text("DIRECTORY")
 APP = AppKind()
 FLAG = Flag()
 INTEGER = Integer()

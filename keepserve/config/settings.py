@@ -15,17 +15,19 @@ from typing import Literal
 from keepserve.config.fields import Info, describe, is_derived, setting
 from keepserve.config.kinds import (
     APP,
+    DIRECTORY,
     DURATION,
     FIELDS,
+    FILE,
     FLAG,
     INTEGER,
     MODE,
     RATE,
     SIZE,
-    TEXT,
     TRUSTED_PEERS,
     WORKERS,
     Choice,
+    Text,
     Words,
 )
 
@@ -68,11 +70,13 @@ class Settings:
         "The ASGI application, as module:attribute.", APPLICATION, APP, None, unset="none"
     )
     factory: bool = setting("APP is a function that returns the application.", APPLICATION, FLAG, False)
-    app_dir: str = setting("Directory put first on the import path before APP is imported.", APPLICATION, TEXT, ".")
+    app_dir: str = setting(
+        "Directory put first on the import path before APP is imported.", APPLICATION, DIRECTORY, "."
+    )
     root_path: str = setting(
         "Prefix under which a proxy publishes the application (ASGI root_path).",
         APPLICATION,
-        TEXT,
+        Text("PREFIX"),
         "",
         unset="none",
     )
@@ -85,7 +89,7 @@ class Settings:
     env_file: str | None = setting(
         "File of KEY=VALUE lines: settings for keepserve, and environment for the application.",
         APPLICATION,
-        TEXT,
+        FILE,
         None,
         unset="none",
     )
@@ -106,7 +110,7 @@ class Settings:
         (),
         unset="host and port",
     )
-    host: str = setting("Host name or address to listen on.", LISTENING, TEXT, "127.0.0.1")
+    host: str = setting("Host name or address to listen on.", LISTENING, Text("HOST"), "127.0.0.1")
     port: int = setting(
         "TCP port to listen on.",
         LISTENING,
@@ -118,7 +122,7 @@ class Settings:
         also_env=("PORT",),
     )
     uds: str | None = setting(
-        "Path of a Unix socket to listen on instead of host and port.", LISTENING, TEXT, None, unset="none"
+        "Path of a Unix socket to listen on instead of host and port.", LISTENING, FILE, None, unset="none"
     )
     fd: int | None = setting(
         "Inherited listening socket (file descriptor) to use instead of host and port.",
@@ -163,7 +167,7 @@ class Settings:
     lb: str | None = setting(
         'Balancer in front, by name; "keepserve presets" lists them. Sets --lb-idle-timeout.',
         KEEP_ALIVE,
-        TEXT,
+        Text("NAME"),
         None,
         unset="none named; clocks as for 60 s",
     )
@@ -313,13 +317,13 @@ class Settings:
     )
 
     # -- TLS
-    ssl_keyfile: str | None = setting("Private key, PEM file.", TLS, TEXT, None, unset="none")
-    ssl_certfile: str | None = setting("Certificate chain, PEM file.", TLS, TEXT, None, unset="none")
+    ssl_keyfile: str | None = setting("Private key, PEM file.", TLS, FILE, None, unset="none")
+    ssl_certfile: str | None = setting("Certificate chain, PEM file.", TLS, FILE, None, unset="none")
     ssl_keyfile_password: str | None = setting(
-        "Password of the private key.", TLS, TEXT, None, secret=True, unset="none"
+        "Password of the private key.", TLS, Text("PASSWORD"), None, secret=True, unset="none"
     )
     ssl_ca_certs: str | None = setting(
-        "Authorities that sign client certificates, PEM file.", TLS, TEXT, None, unset="none"
+        "Authorities that sign client certificates, PEM file.", TLS, FILE, None, unset="none"
     )
     ssl_cert_reqs: Literal["none", "optional", "required"] = setting(
         "Whether clients must show a certificate.",
@@ -329,7 +333,7 @@ class Settings:
         "none",
     )
     ssl_ciphers: str | None = setting(
-        "Ciphers for TLS 1.2, in OpenSSL's notation.", TLS, TEXT, None, unset="Python's choice"
+        "Ciphers for TLS 1.2, in OpenSSL's notation.", TLS, Text("CIPHERS"), None, unset="Python's choice"
     )
     tls_handshake_timeout: float = setting("Longest TLS handshake.", TLS, DURATION, 10.0, positive=True)
     tls_shutdown_timeout: float = setting("Longest TLS goodbye.", TLS, DURATION, 3.0, positive=True)
@@ -342,7 +346,7 @@ class Settings:
         "info",
     )
     log_config: str | None = setting(
-        "Logging configuration file: .ini, .json, .toml or .yaml.", LOGGING, TEXT, None, unset="none"
+        "Logging configuration file: .ini, .json, .toml or .yaml.", LOGGING, FILE, None, unset="none"
     )
     access_log: bool = setting("Write a line for each request.", LOGGING, FLAG, True)
     log_format: Literal["text", "json"] = setting("Form of the log lines.", LOGGING, Choice("text", "json"), "text")

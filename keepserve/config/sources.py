@@ -13,6 +13,7 @@ from difflib import get_close_matches
 
 from keepserve.config.envfile import EnvFile
 from keepserve.config.fields import ENV_PREFIX, Info
+from keepserve.config.foreign import INSTEAD
 from keepserve.config.problems import Origin, OriginKind, Problem
 from keepserve.config.settings import FIELDS_BY_NAME
 
@@ -48,7 +49,9 @@ def collect(
     found = Collected()
     for name in options:
         if name not in FIELDS_BY_NAME:
-            found.problems.append(Problem(f"There is no setting {name}{_did_you_mean(name, FIELDS_BY_NAME)}"))
+            instead = INSTEAD.get("--" + name.replace("_", "-"))
+            hint = f": {instead}." if instead else _did_you_mean(name, FIELDS_BY_NAME)
+            found.problems.append(Problem(f"There is no setting {name}{hint}"))
     for name, info in FIELDS_BY_NAME.items():
         written = _strongest(info, options, environ, env_file, from_python)
         if written is None:

@@ -1,4 +1,7 @@
-"""Options of other servers that people paste, and what to use instead."""
+"""Options of other servers that people paste, and what to use instead.
+
+Read by the command line for flags, and for the keyword arguments of `keepserve.run`.
+"""
 
 from __future__ import annotations
 
