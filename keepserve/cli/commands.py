@@ -42,6 +42,8 @@ class MainGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put ``serve`` in front of anything that is neither a command nor an option of the group itself."""
+        if ctx.resilient_parsing and not args:
+            return super().parse_args(ctx, args)  # a shell asks what may come first: the commands
         own = {name for parameter in self.get_params(ctx) for name in parameter.opts}
         if not args or (args[0] not in own and args[0] not in self.commands):
             if args:

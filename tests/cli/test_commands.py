@@ -293,6 +293,11 @@ def test_a_real_check_draws_in_ascii_where_the_terminal_cannot_do_more() -> None
     assert "ok: the balancer gives up first" in done.stdout
 
 
+def test_shell_completion_knows_the_commands() -> None:
+    words = {"COMP_WORDS": "keepserve ", "COMP_CWORD": "1", "_KEEPSERVE_COMPLETE": "bash_complete"}
+    assert real(**words).stdout.split() == ["plain,check", "plain,presets", "plain,serve"]
+
+
 def test_shell_completion_knows_options_and_their_values() -> None:
     words = {"COMP_WORDS": "keepserve serve --lb a", "COMP_CWORD": "3", "_KEEPSERVE_COMPLETE": "bash_complete"}
     assert real(**words).stdout.split() == [
@@ -302,7 +307,7 @@ def test_shell_completion_knows_options_and_their_values() -> None:
         "plain,azure-front-door",
         "plain,azure-lb",
     ]
-    words["COMP_WORDS"] = "keepserve serve --log-level w"
+    words["COMP_WORDS"] = "keepserve main:app --log-level w"
     assert real(**words).stdout.split() == ["plain,warning"]
     words["COMP_WORDS"] = "keepserve serve --env-file x"
     assert real(**words).stdout.split() == ["file,x"]
