@@ -32,6 +32,7 @@ _ESCAPES: Final = tuple(chr(code) if code in _SAFE else f"\\x{code:02x}" for cod
 # Turning a float into "1.3" costs as much as the rest of the line; durations under 100 ms are looked up.
 _TENTHS: Final = tuple(f"{tenths // 10}.{tenths % 10}" for tenths in range(1000))
 _KNOWN_WORDS_LIMIT: Final = 4096
+_KNOWN_WORD_LENGTH: Final = 64
 
 _DIM, _RESET = "\x1b[2m", "\x1b[0m"
 _STATUS_COLORS: Final = ("\x1b[0m", "\x1b[36m", "\x1b[32m", "\x1b[36m", "\x1b[33m", "\x1b[1;31m")
@@ -72,9 +73,10 @@ class _Words(dict[str, str]):
     def __missing__(self, word: str) -> str:
         # A proxy may have put anything into the client's name, so it is escaped like the target.
         clean = self._escaped(word.encode("utf-8", "backslashreplace"), MAX_WORD) or "-"
-        if len(self) >= _KNOWN_WORDS_LIMIT:
-            self.clear()
-        self[word] = clean
+        if len(word) <= _KNOWN_WORD_LENGTH:  # a rejected request may have kilobytes for a method
+            if len(self) >= _KNOWN_WORDS_LIMIT:
+                self.clear()
+            self[word] = clean
         return clean
 
 
@@ -96,7 +98,7 @@ class _Outcomes(dict[int, str]):
 class _Versions(dict[str, _Outcomes]):
     def __missing__(self, http_version: str) -> _Outcomes:
         outcomes = _Outcomes(escape(http_version.encode("utf-8", "backslashreplace"), MAX_WORD))
-        if len(self) < 8:
+        if len(self) < 8 and len(http_version) <= _KNOWN_WORD_LENGTH:
             self[http_version] = outcomes
         return outcomes
 

@@ -154,7 +154,9 @@ def test_colors_mark_the_class_of_the_status_and_change_nothing_else(status: int
 def test_a_flood_of_different_clients_and_versions_does_not_grow_the_caches_without_bound() -> None:
     render = text_renderer(colors=False)
     for number in range(10_000):
-        line(render, client=f"10.0.0.1:{number}", http_version=str(number), status=number)
+        long = f"{number:0>9999}"
+        line(render, client=f"10.0.0.1:{number}", method=long, http_version=long, status=number)
     kept = [cell.cell_contents for cell in render.__closure__ or () if isinstance(cell.cell_contents, dict)]
     assert kept
     assert all(len(cache) <= 4096 for cache in kept)
+    assert all(len(word) <= 64 for cache in kept for word in cache)
