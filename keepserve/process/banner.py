@@ -1,0 +1,61 @@
+"""What keepserve says when it starts: where, with how many workers, and how long connections live."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from keepserve._version import __version__
+from keepserve.balancer.presets import PRESETS
+from keepserve.config import Settings
+from keepserve.config.durations import format_duration
+
+
+def banner(settings: Settings, addresses: Sequence[str], *, loop: str, watched: Sequence[str] = ()) -> str:
+    """The start-up message, several lines. ``addresses`` as displayed, ``loop`` the event loop's name."""
+    workers = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
+    lines = [
+        f"keepserve {__version__}, supervisor {os.getpid()}, {workers} on {loop}, HTTP/1.1 by {settings.http1}",
+        *_line("address", ", ".join(addresses)),
+        *_line("balancer", _balancer(settings)),
+        *_line("clocks", _clocks(settings)),
+        *_line("stop", _stop(settings)),
+    ]
+    if watched:
+        lines += _line("reload", "when a .py file changes in " + ", ".join(watched))
+    return "\n".join(lines)
+
+
+def _line(label: str, text: str) -> list[str]:
+    return [f"{label:<9} {text}"]
+
+
+def _balancer(settings: Settings) -> str:
+    idle, kept = settings.lb_idle_timeout, settings.keep_alive_timeout
+    if idle == 0:
+        return f"none to outlast; idle connections are kept {format_duration(kept)}"
+    longer = format_duration(kept - idle)
+    outlasts = f"keepserve keeps them {format_duration(kept)}, {longer} longer, and is never the first to close"
+    drops = f"drops idle connections after {format_duration(idle)}"
+    if settings.lb is None:
+        return f"not named (--lb); taken as one that {drops}: {outlasts}"
+    preset = PRESETS.get(settings.lb)
+    if preset is None or not preset.idle:
+        return f"{settings.lb} has no known idle timeout; taken as one that {drops}: {outlasts}"
+    return f"{settings.lb} {drops}; {outlasts}"
+
+
+def _clocks(settings: Settings) -> str:
+    return (
+        f"idle {format_duration(settings.keep_alive_timeout)}, "
+        f"request head {format_duration(settings.request_head_timeout)} from its first byte, "
+        f"both together {format_duration(settings.headers_timeout)}"
+    )
+
+
+def _stop(settings: Settings) -> str:
+    return (
+        f"running requests get {format_duration(settings.drain_timeout)}, "
+        f"then {format_duration(settings.drain_cancel)} to clean up; "
+        f"the application's shutdown {format_duration(settings.shutdown_timeout)}"
+    )

@@ -1,0 +1,91 @@
+"""From settings to a running server and its exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Sequence
+
+from keepserve.config import ConfigError, Settings, exitcodes
+from keepserve.process.banner import banner
+from keepserve.process.reload import Watcher, watched_directories
+from keepserve.process.supervisor import Supervisor
+from keepserve.process.worker import WorkerEntry, loop_factory, worker_main
+from keepserve.server.listening import BindError, bind_sockets, display, reserve
+from keepserve.server.tls import build_context
+from keepserve.telemetry.logs import configure_logging
+
+logger = logging.getLogger("keepserve")
+
+
+def run_supervised(
+    settings: Settings, warnings: Sequence[str] = (), *, worker_entry: WorkerEntry = worker_main
+) -> int:
+    """Serve with worker processes until a signal ends it; the exit code (see `keepserve.config.exitcodes`).
+
+    Everything that can be refused is refused before anything is bound, everything is bound before anything
+    is forked, and each refusal is one message on standard error. ``warnings`` go to the log after the
+    start-up message. Raises RuntimeError outside the main thread, where signals cannot be handled.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError(
+            "keepserve forks its workers and handles signals, which needs the main thread, and this is "
+            f"{threading.current_thread().name}; in a thread, use keepserve.Server and await its serve()."
+        )
+    _open_standard_streams()
+    with contextlib.ExitStack() as bound:
+        try:
+            configure_logging(settings)
+            make_loop = loop_factory(settings.loop)
+            watched = watched_directories(settings)
+            context = build_context(settings)
+            sockets = bind_sockets(settings)
+        except ConfigError as error:
+            return _refuse(error, exitcodes.SETTINGS)
+        except BindError as error:
+            return _refuse(error, exitcodes.BIND)
+        for sock in sockets:
+            bound.callback(sock.close)
+        reserve(sockets, reserved=True)
+        addresses = [display(sock, tls=context is not None) for sock in sockets]
+        loop = make_loop.__module__.partition(".")[0]
+        logger.info("%s", banner(settings, addresses, loop=loop, watched=[str(path) for path in watched]))
+        for warning in warnings:
+            logger.warning("%s", warning)
+        if others := [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]:
+            logger.warning(
+                "This process runs threads (%s) and keepserve is about to fork: a lock that one of them "
+                "holds stays locked in the workers. Start threads in the application's lifespan instead.",
+                ", ".join(others),
+            )
+        supervisor = Supervisor(
+            settings,
+            sockets=sockets,
+            ssl_context=context,
+            worker_entry=worker_entry,
+            watcher=Watcher(watched) if watched else None,
+        )
+        return supervisor.run()
+
+
+def _refuse(error: Exception, code: int) -> int:
+    # Not by the log: it may not be configured yet, and no log level may hide this.
+    if sys.stderr is not None:
+        print(f"keepserve: {error}", file=sys.stderr)
+    return code
+
+
+def _open_standard_streams() -> None:
+    """Open descriptors 0, 1 and 2 on the null device where they are closed.
+
+    Otherwise the next socket gets such a number, and what native code writes to standard error goes to a
+    client.
+    """
+    for wanted in (0, 1, 2):
+        try:
+            os.fstat(wanted)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one

@@ -1,0 +1,25 @@
+"""What supervisor and worker say to each other over their socket pair: one byte per message.
+
+A pipe rather than signals, because others send signals too: systemd's default sends SIGTERM to every
+process of a service, and a worker must not take the second one it gets for the order to hurry. The end of
+the stream is a message as well: the other side is gone.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Order(bytes, Enum):
+    """From the supervisor to a worker."""
+
+    STOP = b"s"
+    """Stop gracefully."""
+    STOP_INTERACTIVE = b"i"
+    """Stop gracefully, but do not wait for idle connections: somebody sits at the terminal."""
+    HURRY = b"h"
+    """Cancel what still runs and leave within a second."""
+
+
+READY = b"r"
+"""From a worker to the supervisor: started, and listening."""

@@ -1,0 +1,185 @@
+"""A worker process: one event loop, one `Server`, and an ear for the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import errno
+import faulthandler
+import logging
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+
+from keepserve.asgi.lifespan import LifespanError
+from keepserve.asgi.loading import AppLoadError, load_app
+from keepserve.config import ConfigError, Settings, exitcodes
+from keepserve.process.orders import READY, Order
+from keepserve.server.listening import BindError, display, reserve
+from keepserve.server.server import Server
+
+logger = logging.getLogger("keepserve")
+
+ORPHAN_MARGIN = 4.0
+"""Seconds past the stop budget after which a worker ends itself; the supervisor, if there is one, is faster."""
+
+_SUPERVISOR_FIRST = 0.1
+"""Seconds a worker that got SIGTERM waits for the supervisor's order.
+
+systemd signals every process of a service. The supervisor has to close its copies of the listening sockets
+before the workers empty the accept queue, or connections made in between would be reset.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerContext:
+    """What a worker gets from the supervisor. ``channel`` is its end of the socket pair (see `orders`)."""
+
+    settings: Settings
+    sockets: list[socket.socket]
+    ssl_context: ssl.SSLContext | None
+    channel: socket.socket
+
+
+WorkerEntry = Callable[[WorkerContext], int]
+"""What runs in a worker's process; returns its exit code."""
+
+
+def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """The maker of event loops for ``settings.loop``: ``auto`` is uvloop where it is installed.
+
+    Only imports; no loop may exist before the fork. Raises `ConfigError` when uvloop is asked for and missing.
+    """
+    if name != "asyncio":
+        try:
+            import uvloop
+        except ImportError:
+            if name == "uvloop":
+                raise ConfigError(
+                    "--loop uvloop needs uvloop, which is not installed: install it (pip install uvloop), "
+                    "or use --loop asyncio."
+                ) from None
+        else:
+            return uvloop.new_event_loop
+    return asyncio.new_event_loop
+
+
+def worker_main(context: WorkerContext) -> int:
+    """Serve until told to stop; the exit code. Runs in the forked child, whose signals have been reset."""
+    _enable_faulthandler()
+    try:
+        with asyncio.Runner(loop_factory=loop_factory(context.settings.loop)) as runner:
+            runner.run(_serve(context))
+    except (AppLoadError, LifespanError) as error:
+        logger.error("%s", error, exc_info=error.__cause__ if error.show_traceback else None)
+        return exitcodes.APP
+    except ConfigError as error:
+        logger.error("%s", error)
+        return exitcodes.SETTINGS
+    except BindError as error:
+        logger.error("%s", error)
+        return exitcodes.BIND
+    except Exception:
+        logger.critical("The worker failed unexpectedly", exc_info=True)
+        return exitcodes.CRASH
+    return exitcodes.OK
+
+
+async def _serve(context: WorkerContext) -> None:
+    # SIGTERM still has its default action: an import that takes minutes, or hangs, ends at once.
+    app = load_app(context.settings)
+    settings = dataclasses.replace(context.settings, app=app, factory=False)
+    server = Server(settings, ssl_context=context.ssl_context)
+    link = SupervisorLink(server, context.channel, settings.stop_budget + ORPHAN_MARGIN)
+    link.connect()
+    reserve(context.sockets, reserved=False)
+    try:
+        await server.serve(context.sockets, on_started=link.report_ready)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or server.started:
+            raise
+        where = ", ".join(display(sock) for sock in context.sockets)
+        raise BindError(f"Another server began to listen on {where} while this one was starting.") from None
+    finally:
+        link.disconnect()
+
+
+class SupervisorLink:
+    """Carries the supervisor's orders to a `Server`, and "ready" back.
+
+    The end of the channel and SIGTERM both mean a graceful stop, at most once; only `Order.HURRY` hurries.
+    """
+
+    def __init__(self, server: Server, channel: socket.socket, longest_stop: float) -> None:
+        self._server = server
+        self._channel = channel
+        self._longest_stop = longest_stop
+        self._loop = asyncio.get_running_loop()
+        self._stopping = False
+
+    def connect(self) -> None:
+        """Listen to the supervisor and to SIGTERM. Main thread only."""
+        self._channel.setblocking(False)
+        self._loop.add_reader(self._channel, self._read)
+        self._loop.add_signal_handler(signal.SIGTERM, self._terminated)
+        # The loop's handler runs when the loop is free; this one also while the application blocks it.
+        signal.signal(signal.SIGTERM, self._arm)
+
+    def disconnect(self) -> None:
+        """Stop listening to the supervisor; SIGTERM has its default action again."""
+        self._loop.remove_reader(self._channel)
+        self._loop.remove_signal_handler(signal.SIGTERM)
+
+    def report_ready(self) -> None:
+        """Tell the supervisor that the server listens."""
+        try:
+            self._channel.send(READY)
+        except OSError:
+            pass  # the supervisor is gone, which the reader will see
+
+    def _read(self) -> None:
+        try:
+            orders = self._channel.recv(64)
+        except BlockingIOError:
+            return
+        except OSError:
+            orders = b""
+        if not orders:
+            self._loop.remove_reader(self._channel)
+            if not self._stopping:
+                logger.warning("The supervisor is gone; worker %d stops", os.getpid())
+            self._arm(signal.SIGTERM, None)
+            self._stop(interactive=False)
+        elif Order.HURRY.value in orders:
+            self._stopping = True
+            self._server.hurry()
+        else:
+            self._stop(interactive=Order.STOP_INTERACTIVE.value in orders)
+
+    def _terminated(self) -> None:
+        if not self._stopping:
+            self._loop.call_later(_SUPERVISOR_FIRST, self._stop, False)
+
+    def _stop(self, interactive: bool) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self._server.stop(interactive=interactive)
+
+    def _arm(self, signum: int, frame: FrameType | None) -> None:
+        # SIGALRM's default action ends the process even when its loop never runs again: without a supervisor
+        # nobody else would, and the port would stay taken.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, self._longest_stop)
+
+
+def _enable_faulthandler() -> None:
+    """Have the Python stack printed when native code crashes: the log would otherwise only name the signal."""
+    if not faulthandler.is_enabled():
+        try:
+            faulthandler.enable()
+        except (OSError, ValueError, AttributeError, RuntimeError):
+            pass  # standard error is closed or is not a file
