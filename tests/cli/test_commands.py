@@ -41,7 +41,7 @@ class Supervisor:
 @pytest.fixture
 def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
     stand_in = Supervisor()
-    monkeypatch.setattr("keepserve.process.run_supervised", stand_in, raising=False)
+    monkeypatch.setattr("keepserve.process.run_supervised", stand_in)
     return stand_in
 
 
