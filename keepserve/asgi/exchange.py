@@ -8,9 +8,7 @@ most responses are one write.
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
-from collections import deque
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -53,19 +51,25 @@ class Wire(Protocol):
         """Monotonic seconds."""
 
 
-class Phase(enum.IntEnum):
-    """How far the response has come."""
+# How far the response has come. Plain numbers, because each message of each response compares them.
+AWAITED = 0
+"""The application has not begun it."""
+HEAD_HELD = 1
+"""``http.response.start`` came; its head waits for the first body message."""
+STREAMING = 2
+"""The head has been sent."""
+TRAILERS = 3
+"""The body is complete; ``http.response.trailers`` is due."""
+DONE = 4
+"""Complete, or nobody is left to send it to."""
 
-    AWAITED = 0
-    """The application has not begun it."""
-    HEAD_HELD = 1
-    """``http.response.start`` came; its head waits for the first body message."""
-    STREAMING = 2
-    """The head has been sent."""
-    TRAILERS = 3
-    """The body is complete; ``http.response.trailers`` is due."""
-    DONE = 4
-    """Complete, or nobody is left to send it to."""
+_EXPECTED = {
+    AWAITED: "'http.response.start'",
+    HEAD_HELD: "'http.response.body'",
+    STREAMING: "'http.response.body'",
+    TRAILERS: "'http.response.trailers'",
+    DONE: "nothing more, since the response is complete",
+}
 
 
 class Exchange:
@@ -85,83 +89,76 @@ class Exchange:
         "_trailers",
         "_waiter",
         "_wire",
-        "complete",
         "disconnected",
         "eager",
-        "number",
         "request",
         "sent",
         "started",
         "status",
-        "trailers_allowed",
     )
 
-    def __init__(self, wire: Wire, request: Request, started: float, number: int) -> None:
+    def __init__(self, wire: Wire, request: Request, started: float) -> None:
         self._wire = wire
         self.request = request
         self.started = started
-        self.number = number
         self.status = 0
         self.sent = 0
-        self.complete = request.complete
         self.disconnected = False
         self.eager = False
-        self.trailers_allowed = False
-        self._body: deque[bytes] | None = None
-        self._body_size = 0
-        if request.body:
-            self._body = deque((request.body,))
-            self._body_size = len(request.body)
         self._given = False
-        self._phase = Phase.AWAITED
-        self._fields: Iterable[tuple[bytes, bytes]] = ()
-        self._trailers = False
-        self._trailer_fields: list[tuple[bytes, bytes]] = []
+        self._phase = AWAITED
         self._waiter: asyncio.Future[None] | None = None
+        if request.body:
+            self._body: list[bytes] | None = [request.body]
+            self._body_size = len(request.body)
+        else:
+            self._body = None
 
     # From the connection.
 
     @property
     def overfull(self) -> bool:
         """More of the request body is buffered than should be."""
-        return self._body_size > BODY_HIGH_WATER
+        return self._body is not None and self._body_size > BODY_HIGH_WATER
 
     @property
     def done(self) -> bool:
         """The response is complete, or nobody is left to send it to."""
-        return self._phase == Phase.DONE
+        return self._phase == DONE
 
     @property
     def begun(self) -> bool:
         """The response's head has been sent."""
-        return self._phase >= Phase.STREAMING
+        return self._phase >= STREAMING
 
     def feed(self, event: Body) -> None:
         """Take more of the request body."""
-        if event.data and self._phase != Phase.DONE:
+        if event.data and self._phase != DONE:
             if self._body is None:
-                self._body = deque()
+                self._body = []
+                self._body_size = 0
             self._body.append(event.data)
             self._body_size += len(event.data)
-        self.complete = self.complete or event.complete
+        if event.complete:
+            self.request.complete = True
         self._wake()
 
     def disconnect(self) -> None:
         """The client is gone, or was answered by the engine: nothing more comes or goes."""
         self.disconnected = True
-        self._phase = Phase.DONE
-        self._drop_body()
+        self._phase = DONE
+        self._body = None
         self._wake()
 
     def flush_head(self) -> None:
         """Send a held head now: the application has paused between the head and the body."""
-        if self._phase != Phase.HEAD_HELD:
+        if self._phase != HEAD_HELD:
             return
-        self._phase = Phase.STREAMING
+        self._phase = STREAMING
         try:
             self._wire.engine.respond(self.request.stream, self.status, self._fields, b"", False)
         except ResponseError as error:
-            self._phase = Phase.AWAITED
+            self._phase = AWAITED
             self._fail(error)
         self._wire.flush()
 
@@ -177,20 +174,20 @@ class Exchange:
 
     async def receive(self) -> Message:
         """Return the next ``http.request`` message, or ``http.disconnect`` when there is nobody left to answer."""
+        request = self.request
         while True:
-            if self._phase == Phase.DONE:
+            if self._phase == DONE:
                 return {"type": "http.disconnect"}
-            if self._body:
-                body = self._body.popleft() if len(self._body) == 1 else b"".join(self._body)
-                self._drop_body()
-                self._given = self.complete
-                if not self.complete:
-                    self._wire.body_taken()
-                return {"type": "http.request", "body": body, "more_body": not self.complete}
-            if self.complete and not self._given:
+            if self._body is not None:
+                body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+                self._body = None
+                self._given = request.complete
+                self._wire.body_taken()
+                return {"type": "http.request", "body": body, "more_body": not request.complete}
+            if request.complete and not self._given:
                 self._given = True
                 return {"type": "http.request", "body": b"", "more_body": False}
-            if not self.complete and self.request.expect_continue:
+            if not request.complete and request.expect_continue:
                 self._wire.engine.go_on(self._wire.now())
                 self._wire.flush()
             self._waiter = waiter = self._waiter or asyncio.get_running_loop().create_future()
@@ -207,14 +204,14 @@ class Exchange:
         """
         kind = message["type"]
         phase = self._phase
-        if kind == "http.response.body" and (phase == Phase.HEAD_HELD or phase == Phase.STREAMING):
+        if kind == "http.response.body" and (phase in (HEAD_HELD, STREAMING)):
             body = message.get("body", b"")
             if type(body) is not bytes:
                 body = _as_bytes(body)
-            complete = not message.get("more_body", False)
+            complete = "more_body" not in message or not message["more_body"]
             ending = complete and not self._trailers
             wire = self._wire
-            if phase == Phase.HEAD_HELD:
+            if phase == HEAD_HELD:
                 wire.engine.respond(self.request.stream, self.status, self._fields, body, ending)
             else:
                 wire.engine.send_body(self.request.stream, body, ending)
@@ -222,13 +219,13 @@ class Exchange:
             if ending:
                 self._finish()
                 return
-            self._phase = Phase.TRAILERS if complete else Phase.STREAMING
+            self._phase = TRAILERS if complete else STREAMING
             wire.flush()
             if wire.write_paused:
                 await wire.drained()
             if self.disconnected:
                 raise ClientDisconnected("The client has disconnected.")
-        elif kind == "http.response.start" and phase == Phase.AWAITED:
+        elif kind == "http.response.start" and phase == AWAITED:
             self._start(message)
         else:
             await self._send_rarely(kind, message)
@@ -238,7 +235,9 @@ class Exchange:
         self._fields = fields if isinstance(fields, list | tuple) else list(fields)
         self.status = message["status"]
         self._trailers = message.get("trailers", False)
-        self._phase = Phase.HEAD_HELD
+        if self._trailers:
+            self._trailer_fields: list[tuple[bytes, bytes]] = []
+        self._phase = HEAD_HELD
         if not self.eager:
             # Mostly the body follows before the loop turns and this finds nothing to do; but an
             # application that now waits (server-sent events) must not keep its head back.
@@ -249,25 +248,18 @@ class Exchange:
             raise ClientDisconnected("The client has disconnected.")
         phase = self._phase
         engine, stream = self._wire.engine, self.request.stream
-        if kind == "http.response.pathsend" and phase in (Phase.HEAD_HELD, Phase.STREAMING):
+        if kind == "http.response.pathsend" and phase in (HEAD_HELD, STREAMING):
             await self._send_file(message["path"])
-        elif kind == "http.response.early_hint" and phase == Phase.AWAITED:
+        elif kind == "http.response.early_hint" and phase == AWAITED:
             engine.inform(stream, 103, [(b"link", link) for link in message.get("links", ())])
             self._wire.flush()
-        elif kind == "http.response.trailers" and phase == Phase.TRAILERS:
+        elif kind == "http.response.trailers" and phase == TRAILERS:
             self._trailer_fields.extend((name, value) for name, value in message.get("headers", ()))
             if not message.get("more_trailers", False):
-                engine.send_trailers(stream, self._trailer_fields if self.trailers_allowed else ())
+                engine.send_trailers(stream, self._trailer_fields if self.request.takes_trailers else ())
                 self._finish()
         else:
-            expected = {
-                Phase.AWAITED: "'http.response.start'",
-                Phase.HEAD_HELD: "'http.response.body'",
-                Phase.STREAMING: "'http.response.body'",
-                Phase.TRAILERS: "'http.response.trailers'",
-                Phase.DONE: "nothing more, since the response is complete",
-            }[phase]
-            raise RuntimeError(f"The application sent {kind!r}; the server expected {expected}.")
+            raise RuntimeError(f"The application sent {kind!r}; the server expected {_EXPECTED[phase]}.")
 
     async def _send_file(self, path: str) -> None:
         """Send a file as the body (``http.response.pathsend``), in chunks that wait for the client."""
@@ -277,35 +269,36 @@ class Exchange:
     # The end.
 
     def _finish(self) -> None:
-        self._phase = Phase.DONE
-        self._drop_body()
-        self._wake()
+        self._phase = DONE
+        self._body = None
+        if self._waiter is not None:
+            self._wake()
         self._wire.responded(self)
 
     def app_ended(self, error: BaseException | None) -> None:
         """The application returned, or raised ``error``: see that the client learns of an unfinished response."""
-        if self._phase == Phase.DONE:
+        if self._phase == DONE:
             if error is not None and not (self.disconnected and isinstance(error, ClientDisconnected)):
                 self._log(error)
             return
         if error is None:
             error = RuntimeError(
                 "The application returned without starting a response."
-                if self._phase == Phase.AWAITED
+                if self._phase == AWAITED
                 else "The application returned without completing its response."
             )
         self._fail(error)
 
     def cut(self) -> None:
         """The server cannot wait any longer for this response: say so, if there is still a way to."""
-        if self._phase in (Phase.AWAITED, Phase.HEAD_HELD):
+        if self._phase in (AWAITED, HEAD_HELD):
             self.refuse(503, b"The server is stopping.\n")
-        elif self._phase != Phase.DONE:
+        elif self._phase != DONE:
             self._abandon(CloseReason.CUT)
 
     def _fail(self, error: BaseException) -> None:
         self._log(error)
-        if self._phase in (Phase.AWAITED, Phase.HEAD_HELD):
+        if self._phase in (AWAITED, HEAD_HELD):
             self.refuse(500, b"Internal Server Error\n")
         else:
             self._abandon(CloseReason.APP_FAILED)
@@ -322,10 +315,6 @@ class Exchange:
             request.target.decode("latin-1"),
             exc_info=error if not isinstance(error, asyncio.CancelledError) else None,
         )
-
-    def _drop_body(self) -> None:
-        self._body = None
-        self._body_size = 0
 
     def _wake(self) -> None:
         waiter = self._waiter

@@ -18,9 +18,7 @@ _METHODS: dict[bytes, str] = {
 
 def decode_path(raw: bytes) -> str:
     """Percent-decode a path to text; bytes that are not UTF-8 become U+FFFD."""
-    if b"%" in raw:
-        return unquote_to_bytes(raw).decode("utf-8", "replace")
-    return raw.decode("ascii")
+    return unquote_to_bytes(raw).decode("utf-8", "replace")
 
 
 def http_scope(
@@ -40,7 +38,7 @@ def http_scope(
     """
     raw_path, _, query = request.target.partition(b"?")
     method = request.method
-    path = decode_path(raw_path)
+    path = raw_path.decode("ascii") if b"%" not in raw_path else decode_path(raw_path)
     if root_path:
         path = root_path + path
         raw_path = root_path.encode() + raw_path

@@ -27,10 +27,9 @@ from keepserve.http1.head import (
     Framing,
     HeadFault,
     PartialHead,
-    check_fields_block,
     diagnose,
     read_framing,
-    read_request_line,
+    read_head,
     read_target,
 )
 from keepserve.http1.parsers import HeadParser, HeadRejected
@@ -64,7 +63,6 @@ class Http1Engine:
 
     __slots__ = (
         "_announce",
-        "_backlog",
         "_body_clock",
         "_decoder",
         "_defaults",
@@ -84,6 +82,7 @@ class Http1Engine:
         "_ready_at",
         "_request",
         "_writer",
+        "backlog",
         "close_reason",
         "ending",
         "out",
@@ -111,7 +110,7 @@ class Http1Engine:
         self._writer = ResponseWriter(defaults, self.out)
         self._request = IDLE
         self._partial: PartialHead | None = None
-        self._backlog = b""
+        self.backlog = b""
         self._decoder: LengthDecoder | ChunkedDecoder | None = None
         self._body_clock: ProgressClock | None = None
         self._expecting = False
@@ -124,18 +123,13 @@ class Http1Engine:
         self._ready_at = now
         self._idle_limit = NEVER
         self._head_started = NEVER
-        self._max_requests = max_requests
+        self._max_requests = max_requests or NEVER
         self._max_age_at = now + max_age if max_age > 0 else NEVER
 
     @property
     def idle(self) -> bool:
         """No request is under way and not one byte of the next has come."""
         return self._request == IDLE and self._writer.state == NONE
-
-    @property
-    def backlog(self) -> int:
-        """Bytes of later requests kept until the present response is done."""
-        return len(self._backlog)
 
     # Bytes in.
 
@@ -147,7 +141,7 @@ class Http1Engine:
         if request == BODY:
             return self._take_body(data, now)
         if request == DONE:
-            self._backlog += data
+            self.backlog += data
             return _NOTHING
         if request == HEAD:
             return self._grow(data, now)
@@ -159,8 +153,8 @@ class Http1Engine:
         """Go on with bytes that waited for a response to end (pipelining)."""
         if self._request != IDLE:
             return _NOTHING
-        if self._backlog:
-            data, self._backlog = self._backlog, b""
+        if self.backlog:
+            data, self.backlog = self.backlog, b""
             events = self._begin(data, now)
             if events:
                 return events
@@ -184,12 +178,12 @@ class Http1Engine:
 
     def _begin(self, data: bytes, now: float) -> Sequence[Event]:
         """Read the start of a request. Empty lines before it are ignored and are not activity (RFC 9112 §2.2)."""
-        if self._backlog:
-            data, self._backlog = self._backlog + data, b""
+        if self.backlog:
+            data, self.backlog = self.backlog + data, b""
         if data[0] == 0x0D:
             data = data[_EMPTY_LINES.match(data).end() :]  # type: ignore[union-attr]  # matches the empty string
             if data in (b"", b"\r"):
-                self._backlog = data
+                self.backlog = data
                 return _NOTHING
         end = data.find(b"\r\n\r\n")
         if end < 0:
@@ -216,10 +210,8 @@ class Http1Engine:
     def _accept(self, head: bytes, rest: bytes, now: float) -> Sequence[Event]:
         """Judge a whole head and hand the request out."""
         limits = self._limits
-        line_end = head.find(b"\r\n")
         try:
-            method, target, http11 = read_request_line(head[:line_end], limits)
-            check_fields_block(head, line_end, limits)
+            method, target, http11 = read_head(head, limits)
             try:
                 fields = self._parser.fields(head)
             except HeadRejected as error:
@@ -230,30 +222,37 @@ class Http1Engine:
             if framing is not None and 0 < limits.request_body < framing.length:
                 raise HeadFault(413, f"The request body is larger than {limits.request_body} bytes.")
         except HeadFault as fault:
-            return self._refuse(fault.status, fault.detail, head[:line_end])
-        self.requests += 1
+            self._parser.reset()
+            return self._refuse(fault.status, fault.detail, head[: head.find(b"\r\n")])
+        self.requests = number = self.requests + 1
         self._ready_at = self._head_started = NEVER
-        if self._max_requests and self.requests >= self._max_requests:
+        if number >= self._max_requests:
             self._announce = CloseReason.MAX_REQUESTS
         elif now >= self._max_age_at:
             self._announce = CloseReason.MAX_AGE
-        self._writer.begin(method == b"HEAD", http11)
+        writer = self._writer
+        writer.state = PENDING
+        writer.head_only = method == b"HEAD"
+        writer.http11 = http11
         self._request = DONE
-        if framing is None:
-            self._backlog = rest
-            return (Request(STREAM, method, target, "1.1", fields, b"", True),)
+        self.backlog = rest
+        request = Request(STREAM, method, target, "1.1" if http11 else "1.0", fields, True)
+        if framing is not None:
+            return self._frame(request, framing, rest, now)
+        return (request,)
+
+    def _frame(self, request: Request, framing: Framing, rest: bytes, now: float) -> Sequence[Event]:
+        """Do what a head asks for that is not the plain case: a body, the close, trailers."""
+        request.takes_trailers = framing.trailers
         if framing.close:
             self._announce = CloseReason.CLIENT_ASKED
-        version = "1.1" if http11 else "1.0"
-        if not (framing.chunked or framing.length):
-            self._backlog = rest
-            return (Request(STREAM, method, target, version, fields, b"", True),)
-        return self._accept_with_body(
-            Request(STREAM, method, target, version, fields, b"", False), framing, rest, now
-        )
-
-    def _accept_with_body(self, request: Request, framing: Framing, rest: bytes, now: float) -> Sequence[Event]:
+        has_body = framing.chunked or framing.length > 0
+        if has_body or framing.close or framing.upgrade:
+            self._parser.reset()
+        if not has_body:
+            return (request,)
         limits = self._limits
+        self.backlog = b""
         self._decoder = (
             ChunkedDecoder(limits.request_body, limits.request_fields)
             if framing.chunked
@@ -261,19 +260,17 @@ class Http1Engine:
         )
         self._discarded = -1
         self._request = BODY
+        request.complete = False
+        self._body_clock = ProgressClock(limits.body_timeout, limits.body_min_rate, limits.body_rate_grace, now)
         if rest:
-            events = self._take_body(rest, now)
-            if self._request == ENDED:
-                return events
-            for event in events:
-                if isinstance(event, Body):
-                    request.body, request.complete = event.data, event.complete
-        if self._request == BODY:
-            self._body_clock = ProgressClock(limits.body_timeout, limits.body_min_rate, limits.body_rate_grace, now)
+            for event in self._take_body(rest, now):
+                if not isinstance(event, Body):
+                    return (event,)  # the body is faulty from the start: answered, and not handed out
+                request.body, request.complete = event.data, event.complete
+        elif framing.expect_continue:
             # A client that waits for "100 Continue" is not slow until it has been told to go on.
-            self._expecting = request.expect_continue = framing.expect_continue and not rest
-            if self._expecting:
-                self._body_clock.hold(now)
+            self._expecting = request.expect_continue = True
+            self._body_clock.hold(now)
         return (request,)
 
     def _take_body(self, data: bytes, now: float) -> Sequence[Event]:
@@ -288,7 +285,7 @@ class Http1Engine:
             self._body_clock.moved(len(data), now)
         if complete:
             self._request = DONE
-            self._backlog = rest
+            self.backlog = rest
             self._decoder = self._body_clock = None
         if self._discarded >= 0:
             self._discarded += len(data)
@@ -388,7 +385,7 @@ class Http1Engine:
                 return
             self.close_reason = CloseReason.UNREAD_BODY
         # A client that asked for the close and has nothing more to send needs no waiting for.
-        plain = self.close_reason is CloseReason.CLIENT_ASKED and self._request == DONE and not self._backlog
+        plain = self.close_reason is CloseReason.CLIENT_ASKED and self._request == DONE and not self.backlog
         self._end(self.close_reason, Ending.CLOSE if plain else Ending.LINGER)
 
     def _cycle(self) -> None:
@@ -400,7 +397,7 @@ class Http1Engine:
         self.ending = Ending.CLOSE if self._eof and ending == Ending.LINGER else ending
         self._request = ENDED
         self._writer.state = NONE
-        self._backlog = b""
+        self.backlog = b""
         self._partial = self._decoder = self._body_clock = None
 
     # Time.

@@ -15,9 +15,9 @@ from __future__ import annotations
 import re
 
 from keepserve.wire.engine import Fields, Limits
-from keepserve.wire.fields import METHODS, TOKEN, VISIBLE, is_valid_host, list_tokens
+from keepserve.wire.fields import SERVED_METHODS, TOKEN, VISIBLE, is_valid_host, list_tokens
 
-_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/([0-9]\.[0-9])")
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
 _STRAY = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
 _DIGITS = re.compile(rb"[0-9]{1,18}")
@@ -32,48 +32,52 @@ class HeadFault(Exception):
         self.detail = detail
 
 
-def read_request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bool]:
-    """Split and judge a request line without its CRLF; return method, target and "is HTTP/1.1".
+def read_head(head: bytes, limits: Limits) -> tuple[bytes, bytes, bool]:
+    """Judge a whole head but for the meaning of its fields; return method, target and "is HTTP/1.1".
+
+    ``head`` runs from the request line through the empty line.
 
     Raises:
-        HeadFault: 400 for syntax, 414 for the length, 501 for the method, 505 for the version.
+        HeadFault: 400 for syntax and stray control characters, 414 and 431 for sizes, 501 for the
+            method, 505 for the version.
     """
-    if len(line) > limits.request_line:
-        _refuse_controls(line[: limits.request_line + 1])
-        raise HeadFault(414, f"The request line is longer than {limits.request_line} bytes.")
-    match = _REQUEST_LINE.fullmatch(line)
-    if match is None:
-        _refuse_controls(line)
-        raise HeadFault(400, "The request line is not 'METHOD target HTTP/1.1' with single spaces.")
+    match = _REQUEST_LINE.match(head)
+    if match is None or match.end() - 2 > limits.request_line:
+        return read_request_line(head[: head.find(b"\r\n")], limits)  # which says what is wrong with it
     method, target, version = match.groups()
-    if version not in (b"1.1", b"1.0"):
-        raise HeadFault(505, f"HTTP/{version.decode()} is not spoken here; use HTTP/1.1 or HTTP/1.0.")
-    if method not in METHODS:
-        raise HeadFault(501, f"The method {method.decode()[:32]} is not known to this server.")
-    if method == b"CONNECT":
-        raise HeadFault(501, "CONNECT is not supported: this server is not a proxy.")
-    return method, target, version == b"1.1"
-
-
-def check_fields_block(head: bytes, line_end: int, limits: Limits) -> None:
-    """Judge a whole head's field lines: control characters, size and count, folded lines.
-
-    ``head`` runs from the request line through the empty line; ``line_end`` is where the request
-    line's CRLF begins.
-
-    Raises:
-        HeadFault: 400 for stray characters and folding, 431 for size and count.
-    """
+    if version != b"1.1" or method not in SERVED_METHODS:
+        _judge_line(method, version)
     lines = head.count(b"\r\n")
     if (
         len(head.translate(None, VISIBLE)) != 2 * lines
         or len(head) > limits.request_head
         or lines - 2 > limits.request_fields
     ):
-        raise first_fault(head, line_end, limits) or HeadFault(400, "The request head is malformed.")
-    # A field line that begins with white space is an obsolete fold, or a field before the first name.
-    if b"\r\n " in head or b"\r\n\t" in head:
-        raise HeadFault(400, "A field line begins with white space; folded fields are not accepted.")
+        raise first_fault(head, match.end() - 2, limits) or HeadFault(400, "The request head is malformed.")
+    return method, target, version == b"1.1"
+
+
+def read_request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bool]:
+    """Judge a request line alone, without its CRLF; otherwise as ``read_head``."""
+    if len(line) > limits.request_line:
+        _refuse_controls(line[: limits.request_line + 1])
+        raise HeadFault(414, f"The request line is longer than {limits.request_line} bytes.")
+    match = _REQUEST_LINE.match(line + b"\r\n")
+    if match is None:
+        _refuse_controls(line)
+        raise HeadFault(400, "The request line is not 'METHOD target HTTP/1.1' with single spaces.")
+    method, target, version = match.groups()
+    _judge_line(method, version)
+    return method, target, version == b"1.1"
+
+
+def _judge_line(method: bytes, version: bytes) -> None:
+    if version not in (b"1.1", b"1.0"):
+        raise HeadFault(505, f"HTTP/{version.decode()} is not spoken here; use HTTP/1.1 or HTTP/1.0.")
+    if method == b"CONNECT":
+        raise HeadFault(501, "CONNECT is not supported: this server is not a proxy.")
+    if method not in SERVED_METHODS:
+        raise HeadFault(501, f"The method {method.decode()[:32]} is not known to this server.")
 
 
 def first_fault(data: bytes, line_end: int, limits: Limits) -> HeadFault | None:
@@ -125,13 +129,14 @@ def _describe(byte: int) -> str:
 class Framing:
     """What a head says about its body and its connection."""
 
-    __slots__ = ("chunked", "close", "expect_continue", "length", "upgrade")
+    __slots__ = ("chunked", "close", "expect_continue", "length", "trailers", "upgrade")
 
     def __init__(self) -> None:
         self.length = 0
         self.chunked = False
         self.close = False
         self.expect_continue = False
+        self.trailers = False
         self.upgrade = False
 
 
@@ -186,16 +191,18 @@ def read_framing(fields: Fields, http11: bool) -> Framing | None:
             raise HeadFault(400, "An HTTP/1.1 request needs a Host field.")
     elif not is_valid_host(host):
         raise HeadFault(400, "The Host field is not a plain host and port.")
-    # "connection" may rightly come more than once, so look at the list when it is not alone.
     if (
         http11
         and b"connection" not in single
         and b"content-length" not in single
         and b"transfer-encoding" not in single
         and b"expect" not in single
+        and b"te" not in single
     ):
         return None
     framing = Framing()
+    framing.trailers = http11 and b"trailers" in list_tokens(single.get(b"te", b""))
+    # Connection is a list and may rightly stand more than once.
     options = [option for name, value in fields if name == b"connection" for option in list_tokens(value)]
     framing.close = b"close" in options or not (http11 or b"keep-alive" in options)
     framing.upgrade = http11 and b"upgrade" in options and b"upgrade" in single

@@ -25,46 +25,39 @@ class HeadParser(Protocol):
     def fields(self, head: bytes) -> Fields:
         """Return lower-case names and stripped values in wire order. Raises ``HeadRejected``."""
 
+    def reset(self) -> None:
+        """The last head announced a body, an upgrade or the close: be ready for an unrelated one all the same."""
+
 
 class HttptoolsParser:
     """llhttp through httptools: the default."""
 
     def __init__(self) -> None:
         self._fields: Fields = []
-        self._complete = False
         self._parser = httptools.HttpRequestParser(self)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by httptools for each field line."""
         self._fields.append((name.lower(), value))
 
-    def on_message_complete(self) -> None:
-        """Called by httptools when the message has no body: the parser is ready for another head."""
-        self._complete = True
-
     def fields(self, head: bytes) -> Fields:
         """Return lower-case names and stripped values in wire order. Raises ``HeadRejected``."""
         fields: Fields = []
         self._fields = fields
-        self._complete = False
         try:
             self._parser.feed_data(head)
         except httptools.HttpParserUpgrade:
-            # Raised at the end of any head with "Connection: upgrade", whatever our answer will be.
-            self._complete = False
+            pass  # raised at the end of any head with "Connection: upgrade", whatever our answer will be
         except httptools.HttpParserError as error:
-            self._parser = httptools.HttpRequestParser(self)
+            self.reset()
             raise HeadRejected(str(error)) from None
-        if not self._complete or (b"lose" in head and _asks_close(fields)):
-            # It waits for a body that we read ourselves, or refuses to go on after "close": start afresh.
-            self._parser = httptools.HttpRequestParser(self)
         if b" \r\n" in head or b"\t\r\n" in head:
             return [(name, value.rstrip(b" \t")) for name, value in fields]
         return fields
 
-
-def _asks_close(fields: Fields) -> bool:
-    return any(name == b"connection" and b"close" in value.lower() for name, value in fields)
+    def reset(self) -> None:
+        """Start afresh: llhttp now waits for a body that we read ourselves, or refuses to go on after "close"."""
+        self._parser = httptools.HttpRequestParser(self)
 
 
 class H11Parser:
@@ -72,6 +65,9 @@ class H11Parser:
 
     def fields(self, head: bytes) -> Fields:
         """Return lower-case names and stripped values in wire order. Raises ``HeadRejected``."""
+        if b"\r\n " in head or b"\r\n\t" in head:
+            # h11 unfolds what RFC 9112 §5.2 lets a server refuse; llhttp refuses it.
+            raise HeadRejected("a field line begins with white space; folded fields are not accepted")
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
         try:
             connection.receive_data(head)
@@ -81,6 +77,9 @@ class H11Parser:
         if not isinstance(event, h11.Request):
             raise HeadRejected("the head is not a whole request")
         return [(bytes(name), bytes(value)) for name, value in event.headers]
+
+    def reset(self) -> None:
+        """Nothing to forget: each head has a connection object of its own."""
 
 
 PARSERS: dict[str, type[HeadParser]] = {"httptools": HttptoolsParser, "h11": H11Parser}

@@ -42,8 +42,10 @@ def status_line(status: int) -> bytes:
     return _status_line(status, "")
 
 
-# What a response field means to us beyond being passed on.
-PLAIN, CONTENT_LENGTH, CONNECTION, DROPPED, DATE, SERVER = range(6)
+# What a response field means to us beyond being passed on; bits, so that a head's specials add up.
+PLAIN, CONTENT_LENGTH, CONNECTION, DROPPED, DATE, SERVER = 0, 1, 2, 4, 8, 16
+OWN_DEFAULT = DATE | SERVER
+"""The application sends a field itself that we would have sent."""
 
 _SPECIAL = {
     b"content-length": CONTENT_LENGTH,
@@ -55,7 +57,8 @@ _SPECIAL = {
     b"date": DATE,
     b"server": SERVER,
 }
-_names: dict[bytes, tuple[bytes, int]] = {}
+NAMES: dict[bytes, tuple[bytes, int]] = {}
+"""Names seen and found good, with what they mean to us."""
 _NAMES_MAX = 1024
 
 
@@ -65,15 +68,15 @@ def known_name(name: bytes) -> tuple[bytes, int]:
     Raises:
         ResponseError: the name is not bytes, or not a token (RFC 9110 §5.1).
     """
-    known = _names.get(name)
+    known = NAMES.get(name)
     if known is None:
         if not isinstance(name, bytes):
             raise ResponseError(f"A response field's name must be bytes, not {type(name).__name__}: {name!r}.")
         if TOKEN.fullmatch(name) is None:
             raise ResponseError(f"The response field name {name!r} holds a byte that no field name may hold.")
         known = (name + b": ", _SPECIAL.get(name.lower(), PLAIN))
-        if len(_names) < _NAMES_MAX:
-            _names[name] = known
+        if len(NAMES) < _NAMES_MAX:
+            NAMES[name] = known
     return known
 
 
@@ -140,15 +143,18 @@ class DefaultFields:
         self.persistent = common + self.keep_alive
         self.closing = common + self.close
 
-    def without(self, *, date: bool, server: bool, close: bool) -> bytes:
+    def without(self, *, date: int, server: int, close: bool) -> bytes:
         """Return the lines without those the application sends itself."""
         lines = (b"" if date else self._date_line) + (b"" if server else self._server_line) + self._extra
         return lines + (self.close if close else self.keep_alive)
 
 
-def check_head(head: bytes, fields: Iterable[tuple[bytes, bytes]]) -> None:
-    """Raise ``ResponseError`` when a rendered head, ending with an empty line, was split by a field value."""
-    if len(head.translate(None, VISIBLE)) != 2 * head.count(b"\r\n") or head.find(b"\r\n\r\n") != len(head) - 4:
+def check_block(block: bytes, lines: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raise ``ResponseError`` when a block of ``lines`` rendered field lines is more than that.
+
+    Any CR, LF or other control character in a value shows in one of the two counts.
+    """
+    if block.count(b"\r\n") != lines or len(block.translate(None, VISIBLE)) != 2 * lines:
         refuse_bad_value(fields)
         raise ResponseError("A response field holds a control character, which could split the response.")
 

@@ -9,9 +9,12 @@ from keepserve.http1.response import (
     CONTENT_LENGTH,
     DATE,
     DROPPED,
+    NAMES,
+    OWN_DEFAULT,
     SERVER,
+    STATUS_LINES,
     DefaultFields,
-    check_head,
+    check_block,
     known_name,
     parse_content_length,
     refuse_bad_value,
@@ -24,6 +27,9 @@ from keepserve.wire.fields import list_tokens
 # Response side of a connection.
 NONE, PENDING, OPEN, TRAILERS = range(4)
 
+JOIN_UP_TO = 16 * 1024
+"""A body this short is joined with its head: copying it costs less than a second buffer to write."""
+
 # How the body of the response under way is delimited.
 _NO_BODY, _LENGTH, _CHUNKED, _UNTIL_CLOSE = range(4)
 
@@ -31,7 +37,8 @@ _NO_BODY, _LENGTH, _CHUNKED, _UNTIL_CLOSE = range(4)
 class ResponseWriter:
     """Renders responses into ``out``. One lives as long as its connection and is reset per request.
 
-    It decides the framing and, because the last facts are known only here, the end of the
+    For each request the engine sets ``state`` to PENDING, ``head_only`` (HEAD) and ``http11``. It decides
+    the framing and, because the last facts are known only here, the end of the
     decision to close: ``start`` takes the engine's reason and returns the final one.
     """
 
@@ -46,12 +53,6 @@ class ResponseWriter:
         self._framing = _NO_BODY
         self._left = 0
 
-    def begin(self, head_only: bool, http11: bool) -> None:
-        """A request was handed out: a response is due. ``head_only`` for HEAD."""
-        self.state = PENDING
-        self.head_only = head_only
-        self.http11 = http11
-
     def start(
         self,
         status: int,
@@ -65,14 +66,15 @@ class ResponseWriter:
         Raises:
             ResponseError: a bad status, field or length; nothing has been sent then.
         """
-        parts = [status_line(status), b""]
         if status < 200:
             raise ResponseError(f"A response's status must be final, 200 or above, not {status}.")
         length = -1
-        asked_close = own_date = own_server = False
+        special = 0
+        parts: list[bytes] = []
         for name, value in fields:
-            prefix, meaning = known_name(name)
+            prefix, meaning = NAMES.get(name) or known_name(name)
             if meaning:
+                special |= meaning
                 if meaning == CONTENT_LENGTH:
                     given = parse_content_length(value)
                     if length not in (-1, given):
@@ -83,62 +85,60 @@ class ResponseWriter:
                     if status == 204:  # RFC 9110 §8.6: a 204 has none
                         continue
                 elif meaning == CONNECTION:
-                    asked_close = asked_close or b"close" in list_tokens(value)
+                    if reason is None and b"close" in list_tokens(value):
+                        reason = CloseReason.APP_ASKED
                     continue
                 elif meaning == DROPPED:
                     continue
-                elif meaning == DATE:
-                    own_date = True
-                elif meaning == SERVER:
-                    own_server = True
             parts += (prefix, value, b"\r\n")
+        try:
+            block = b"".join(parts)
+        except TypeError:
+            refuse_bad_value(fields)
+            raise
+        check_block(block, len(parts) // 3, fields)
 
-        framing = _CHUNKED
+        framing = _LENGTH
+        framing_line = b""
         if self.head_only or status in (204, 304):
             framing = _NO_BODY
-            if complete and length < 0 and status not in (204, 304) and body:
-                parts.append(b"content-length: %d\r\n" % len(body))
+            if complete and length < 0 and body and status not in (204, 304):
+                framing_line = b"content-length: %d\r\n" % len(body)
         elif length >= 0:
-            framing = _LENGTH
             if len(body) > length or (complete and len(body) < length):
                 raise ResponseError(
                     f"The response's Content-Length is {length}, but its body has "
                     f"{len(body)} bytes{'' if complete else ' and more'}."
                 )
         elif complete:
-            framing = _LENGTH
             length = len(body)
-            parts.append(b"content-length: %d\r\n" % length)
+            framing_line = b"content-length: %d\r\n" % length
         elif self.http11:
-            parts.append(b"transfer-encoding: chunked\r\n")
+            framing = _CHUNKED
+            framing_line = b"transfer-encoding: chunked\r\n"
         else:
             framing = _UNTIL_CLOSE
             reason = reason or CloseReason.LENGTH_UNKNOWN
-        if asked_close and reason is None:
-            reason = CloseReason.APP_ASKED
-        if own_date or own_server:
-            parts[1] = self._defaults.without(date=own_date, server=own_server, close=reason is not None)
+        defaults = self._defaults
+        if special & OWN_DEFAULT:
+            own = defaults.without(date=special & DATE, server=special & SERVER, close=reason is not None)
         else:
-            parts[1] = self._defaults.persistent if reason is None else self._defaults.closing
-        parts.append(b"\r\n")
-        try:
-            head = b"".join(parts)
-        except TypeError:
-            refuse_bad_value(fields)
-            raise
-        check_head(head, fields)
+            own = defaults.persistent if reason is None else defaults.closing
+        head = b"%b%b%b%b\r\n" % (STATUS_LINES.get(status) or status_line(status), own, block, framing_line)
 
         self._framing = framing
-        self._left = length
         self.state = NONE if complete else OPEN
         if framing == _NO_BODY or not body:
+            self._left = length
             self.out.append(head)
         elif framing == _CHUNKED:
             self.out.append(b"%b%x\r\n%b\r\n" % (head, len(body), body))
         else:
             self._left = length - len(body)
-            self.out.append(head)
-            self.out.append(body)
+            if len(body) <= JOIN_UP_TO:
+                self.out.append(head + body)
+            else:
+                self.out += (head, body)
         return reason
 
     def send(self, data: bytes, complete: bool) -> None:
@@ -175,6 +175,8 @@ class ResponseWriter:
         """End a chunked body with trailer fields (RFC 9112 §7.1.2); other framings have no place for them."""
         fields = list(fields)
         refuse_bad_value(fields)
+        if self._framing == _LENGTH and self._left:
+            raise ResponseError(f"The response's body ended {self._left} bytes short of its Content-Length.")
         if self._framing == _CHUNKED:
             lines = b"".join(b"%b: %b\r\n" % field for field in fields)
             self.out.append(b"0\r\n%b\r\n" % lines)

@@ -16,7 +16,7 @@ import sys
 import termios
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from keepserve.asgi.exchange import Exchange
 from keepserve.asgi.scope import Address, http_scope
@@ -78,10 +78,10 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection was accepted (and, with TLS, its handshake is done)."""
-        assert isinstance(transport, asyncio.Transport)
+        # A cast and no check: uvloop's transports are not registered as asyncio's.
+        self._transport = transport = cast(asyncio.Transport, transport)
         state = self.state
         now = state.clock()
-        self._transport = transport
         self.engine = state.new_engine(now)
         self.accepted_at = now
         self.slot = -1
@@ -112,8 +112,11 @@ class Connection(asyncio.Protocol):
         events = engine.receive(data, now)
         while events:
             for event in events:
-                self._handle(event, now)
-            events = engine.proceed(now)
+                if type(event) is Request:
+                    self._begin(event, now)
+                else:
+                    self._handle(event, now)
+            events = engine.proceed(now) if engine.backlog else ()
         self._receiving = False
         self._after()
 
@@ -281,22 +284,17 @@ class Connection(asyncio.Protocol):
     def _begin(self, request: Request, now: float) -> None:
         """Hand a request to the application."""
         state = self.state
-        engine = self.engine
-        exchange = Exchange(self, request, now, engine.requests)
+        exchange = Exchange(self, request, now)
         self._exchange = exchange
         state.requests += 1
-        if state.concurrency and state.running >= state.concurrency:
+        if state.concurrency and len(state.tasks) >= state.concurrency:
             self._refuse_overload(exchange)
             return
         extensions = self._extensions
         if extensions is None:
             extensions = self._extensions = _extensions(self)
-        if request.http_version == "1.1":
-            for name, value in request.fields:
-                if name == b"te" and b"trailers" in value.lower():
-                    exchange.trailers_allowed = True
-                    extensions = {**extensions, "http.response.trailers": {}}
-                    break
+        if request.takes_trailers:
+            extensions = {**extensions, "http.response.trailers": {}}
         client: Address | None = self._client
         scheme = "https" if self._tls else "http"
         if self._trusted:
@@ -312,7 +310,6 @@ class Connection(asyncio.Protocol):
             state=state.app_state.copy(),
             extensions=extensions,
         )
-        state.running += 1
         coroutine = state.app(scope, exchange.receive, exchange.send)
         if EAGER:
             exchange.eager = True
@@ -339,7 +336,6 @@ class Connection(asyncio.Protocol):
             state.on_quiet()
 
     def _app_done(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
-        self.state.running -= 1
         if task.cancelled():
             if not exchange.done:
                 exchange.cut()
@@ -375,7 +371,7 @@ class Connection(asyncio.Protocol):
             exchange.status if exchange is not None else status,
             exchange.sent if exchange is not None else 0,
             self.state.clock() - exchange.started if exchange is not None else 0.0,
-            exchange.number if exchange is not None else self.engine.requests,
+            self.engine.requests,
         )
 
     def _after(self) -> None:
@@ -433,7 +429,7 @@ class Connection(asyncio.Protocol):
         if self._closed or self._half_closed or self._sending_over:
             return
         exchange = self._exchange
-        full = self.engine.backlog > BODY_HIGH_WATER or (exchange is not None and exchange.overfull)
+        full = len(self.engine.backlog) > BODY_HIGH_WATER or (exchange is not None and exchange.overfull)
         if full != self._paused:
             self._paused = full
             self.engine.hold(full, self.state.clock())

@@ -78,7 +78,6 @@ class WorkerState:
         self.wheel = Wheel(clock=clock, on_tick=self._refresh)
         self.connections: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
-        self.running = 0
         """Applications running at present: what ``limit_concurrency`` counts."""
         self.concurrency = settings.limit_concurrency or 0
         self.context = contextvars.copy_context()

@@ -45,7 +45,8 @@ class Request:
 
     ``target`` is the path and query as sent, with scheme and authority of an absolute-form target
     removed (RFC 9112 §3.2.2); ``body`` is what came in the same read; ``complete`` tells that the
-    body ends there.
+    body ends there (the exchange sets it when that comes later); ``takes_trailers`` that the client
+    said ``TE: trailers``.
     """
 
     __slots__ = (
@@ -56,28 +57,22 @@ class Request:
         "http_version",
         "method",
         "stream",
+        "takes_trailers",
         "target",
     )
 
     def __init__(
-        self,
-        stream: int,
-        method: bytes,
-        target: bytes,
-        http_version: str,
-        fields: Fields,
-        body: bytes,
-        complete: bool,
-        expect_continue: bool = False,
+        self, stream: int, method: bytes, target: bytes, http_version: str, fields: Fields, complete: bool
     ) -> None:
         self.stream = stream
         self.method = method
         self.target = target
         self.http_version = http_version
         self.fields = fields
-        self.body = body
+        self.body = b""
         self.complete = complete
-        self.expect_continue = expect_continue
+        self.expect_continue = False
+        self.takes_trailers = False
 
     def __repr__(self) -> str:
         line = b"%b %b" % (self.method, self.target)
@@ -161,6 +156,8 @@ class Engine(Protocol):
     close_reason: CloseReason | None
     requests: int
     """Requests whose head was accepted so far."""
+    backlog: bytes
+    """Bytes of later requests, kept until the present response is done."""
 
     @property
     def idle(self) -> bool:
@@ -169,10 +166,6 @@ class Engine(Protocol):
     @property
     def ending(self) -> Ending:
         """How the connection is to end, if it is."""
-
-    @property
-    def backlog(self) -> int:
-        """Bytes of later requests kept until the present response is done."""
 
     def receive(self, data: bytes, now: float) -> Sequence[Event]:
         """Take bytes from the peer."""

@@ -17,12 +17,12 @@ FIELD_VALUE_FAULT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 VISIBLE = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 """Bytes that may stand inside a line of a head: for ``bytes.translate(None, VISIBLE)``, which leaves the rest."""
 
-METHODS = frozenset(
-    b"GET HEAD POST PUT DELETE OPTIONS PATCH TRACE CONNECT "
+SERVED_METHODS = frozenset(
+    b"GET HEAD POST PUT DELETE OPTIONS PATCH TRACE "
     b"ACL BIND CHECKOUT COPY LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY PROPFIND "
     b"PROPPATCH PURGE QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE UNBIND UNLINK UNLOCK UNSUBSCRIBE".split()
 )
-"""Methods both head parsers know. Anything else that is a token is answered 501 (RFC 9110 §9.1)."""
+"""Methods both head parsers know, but for CONNECT, which is for proxies. Others are answered 501 (RFC 9110 §9.1)."""
 
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?")
 _known_hosts: set[bytes] = set()
