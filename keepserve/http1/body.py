@@ -9,7 +9,15 @@ from keepserve.wire.fields import FIELD_VALUE_FAULT, TOKEN
 OVERHEAD_ALLOWANCE = 16 * 1024
 """Bytes of chunk framing allowed on top of one byte per byte of payload (Node and Go: 16 KiB)."""
 
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t !-~\x80-\xff]*)?")
+MAX_LINE = 8 * 1024
+"""Longest line of chunk framing in bytes: a size with its extensions, or a trailer."""
+
+_SIZE_LINE = re.compile(
+    rb"([0-9A-Fa-f]{1,16})"
+    # Extensions are ignored, but a quoted string must end: who reads on to its end sees other chunks than we do.
+    rb'(?:;(?:[\t !#-~\x80-\xff]|"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*")*)?'
+)
+_SIZE_LINE_START = re.compile(rb"[0-9A-Fa-f]{1,16}(?:;[\t !-~\x80-\xff]*)?")
 _STRAY = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 
 FORBIDDEN_TRAILERS = frozenset(
@@ -111,7 +119,7 @@ class ChunkedDecoder:
                 self._begin_chunk(line)
             elif self._state == self._DATA_END:
                 if line:
-                    raise BodyFault(400, "A chunk is longer than its size line said.")
+                    self._refuse_early(line + b"\r")
                 self._state = self._SIZE
             elif line:
                 self._check_trailer(line)
@@ -121,43 +129,54 @@ class ChunkedDecoder:
 
     def _take_line(self, data: bytes, position: int) -> tuple[bytes | None, int]:
         """Take one line ending in CRLF; without its end yet, keep what is there and return ``None``."""
-        if self._line.endswith(b"\r") and data[position : position + 1] == b"\n":
-            line, after = self._line[:-1], position + 1
+        start = self._line
+        if start.endswith(b"\r") and data[position : position + 1] == b"\n":
             self._line = b""
-            self._count(1)
-        else:
-            found = data.find(b"\r\n", position)
-            after = len(data) if found < 0 else found + 2
-            line = self._line + data[position : after if found < 0 else found]
-            self._count(after - position)
-            self._line = line if found < 0 else b""
-            if found < 0:
-                self._check_partial(line)
-                return None, after
-        if _STRAY.search(line) is not None or line.endswith(b"\r"):
-            raise BodyFault(400, "The chunk framing holds a bare CR or LF; its lines end with CRLF.")
-        return line, after
+            self._count(start, 0, 1)
+            return start[:-1], position + 1
+        found = data.find(b"\r\n", position)
+        if found >= 0:
+            line = start + data[position:found]
+            self._line = b""
+            self._count(line, len(start), found + 2 - position)
+            return line, found + 2
+        self._line = line = start + data[position:]
+        self._count(line, len(start), len(data) - position)
+        self._refuse_early(line)
+        return None, len(data)
 
-    def _count(self, size: int) -> None:
+    def _count(self, line: bytes, before: int, size: int) -> None:
+        """Count ``size`` bytes of framing that brought ``line`` from ``before`` bytes to where it is."""
+        allowed = OVERHEAD_ALLOWANCE + self._payload - self._overhead
         self._overhead += size
-        if self._overhead > OVERHEAD_ALLOWANCE + self._payload:
+        if size > allowed:
+            self._refuse_early(line[: before + allowed])
             raise BodyFault(413, "The chunk framing takes more bytes than its payload plus 16 KiB.")
+        if len(line) > MAX_LINE and len(line.removesuffix(b"\r")) > MAX_LINE:
+            self._refuse_early(line[:MAX_LINE])
+            raise BodyFault(413, f"A line of the chunk framing is longer than {MAX_LINE} bytes.")
 
-    def _check_partial(self, line: bytes) -> None:
-        """Refuse at once what no further byte can mend, so that a faulty peer need not be waited for."""
-        if _STRAY.search(line) is not None:
-            raise BodyFault(400, "The chunk framing holds a bare CR or LF; its lines end with CRLF.")
+    def _refuse_early(self, line: bytes) -> None:
+        """Refuse what no further byte can mend: a faulty peer need not be waited for, and however
+        the bytes were split, the fault that stands first is the one that is told."""
+        if not line:
+            return
+        stray = _STRAY.search(line)
+        if stray is not None:
+            line = line[: stray.start()]
         if self._state == self._DATA_END and line not in (b"", b"\r"):
             raise BodyFault(400, "A chunk is longer than its size line said.")
         if self._state == self._SIZE:
-            start = line.removesuffix(b"\r")
-            if start and _SIZE_LINE.fullmatch(start) is None:
+            if _SIZE_LINE_START.fullmatch(line.removesuffix(b"\r")) is None:
                 raise BodyFault(400, "A chunk size is not 1 to 16 hexadecimal digits.")
+        if stray is not None:
+            raise BodyFault(400, "The chunk framing holds a bare CR or LF; its lines end with CRLF.")
 
     def _begin_chunk(self, line: bytes) -> None:
         match = _SIZE_LINE.fullmatch(line)
         if match is None:
-            raise BodyFault(400, "A chunk size is not 1 to 16 hexadecimal digits.")
+            self._refuse_early(line + b"\r")
+            raise BodyFault(400, "A chunk extension's quoted string does not end on its line.")
         self._remaining = int(match[1], 16)
         if self._limit and self._payload + self._remaining > self._limit:
             raise BodyFault(413, f"The request body is larger than {self._limit} bytes.")
@@ -166,6 +185,7 @@ class ChunkedDecoder:
     def _check_trailer(self, line: bytes) -> None:
         name, colon, value = line.partition(b":")
         if not colon or TOKEN.fullmatch(name) is None or FIELD_VALUE_FAULT.search(value) is not None:
+            self._refuse_early(line + b"\r")
             raise BodyFault(400, "A trailer line is not 'name: value'.")
         if name.lower() in FORBIDDEN_TRAILERS:
             raise BodyFault(400, f"The field {name.decode()[:40]} may not be a trailer.")

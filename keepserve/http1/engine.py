@@ -214,8 +214,8 @@ class Http1Engine:
             method, target, http11 = read_head(head, limits)
             try:
                 fields = self._parser.fields(head)
-            except HeadRejected as error:
-                raise diagnose(head, http11) or HeadFault(400, f"The request head is malformed: {error}.") from None
+            except HeadRejected:
+                raise diagnose(head, method, target, http11) from None
             framing = read_framing(fields, http11)
             if target[0] != 0x2F or b"#" in target:
                 target = read_target(method, target, fields)
@@ -264,12 +264,16 @@ class Http1Engine:
         self._body_clock = ProgressClock(limits.body_timeout, limits.body_min_rate, limits.body_rate_grace, now)
         if rest:
             for event in self._take_body(rest, now):
+                if isinstance(event, Rejected):
+                    # The body is faulty from the start: answered, and not handed out.
+                    event.method, event.target = request.method, request.target
                 if not isinstance(event, Body):
-                    return (event,)  # the body is faulty from the start: answered, and not handed out
+                    return (event,)
                 request.body, request.complete = event.data, event.complete
         elif framing.expect_continue:
             # A client that waits for "100 Continue" is not slow until it has been told to go on.
             self._expecting = request.expect_continue = True
+        if self._body_clock is not None and (self._expecting or self._held):
             self._body_clock.hold(now)
         return (request,)
 
@@ -280,9 +284,11 @@ class Http1Engine:
             payload, complete, rest = decoder.feed(data)
         except BodyFault as fault:
             return self._refuse(fault.status, fault.detail, b"")
-        self._expecting = False
         if self._body_clock is not None:
+            if self._expecting and not self._held:
+                self._body_clock.resume(now)  # it did not wait to be told; from here on it may be slow
             self._body_clock.moved(len(data), now)
+        self._expecting = False
         if complete:
             self._request = DONE
             self.backlog = rest
@@ -360,7 +366,7 @@ class Http1Engine:
         if self._expecting:
             self._expecting = False
             self.inform(STREAM, 100, ())
-            if self._body_clock is not None:
+            if self._body_clock is not None and not self._held:
                 self._body_clock.resume(now)
 
     def abandon(self, stream: int, reason: CloseReason) -> None:
@@ -453,7 +459,8 @@ class Http1Engine:
                 self._end(reason, Ending.CLOSE)
             return _NOTHING
         if self._request == ENDED:
-            self.ending = Ending.RESET
+            # A close, not a reset: the kernel may still be delivering our answer to a slow reader.
+            self.ending = Ending.CLOSE
             return _NOTHING
         in_head = self._request == HEAD
         seconds = self._limits.request_head_timeout if in_head else self._limits.body_timeout

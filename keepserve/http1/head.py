@@ -64,7 +64,7 @@ def read_request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bool]:
         raise HeadFault(414, f"The request line is longer than {limits.request_line} bytes.")
     match = _REQUEST_LINE.match(line + b"\r\n")
     if match is None:
-        _refuse_controls(line)
+        _refuse_controls(line + b"\r\n")
         raise HeadFault(400, "The request line is not 'METHOD target HTTP/1.1' with single spaces.")
     method, target, version = match.groups()
     _judge_line(method, version)
@@ -234,8 +234,8 @@ def _refuse_duplicates(fields: Fields) -> None:
             raise HeadFault(400, f"The field {name.decode()} stands more than once.")
 
 
-def diagnose(head: bytes, http11: bool) -> HeadFault | None:
-    """Say what is wrong with a head a parser refused, the same for every parser; ``None``: nothing seen here."""
+def diagnose(head: bytes, method: bytes, target: bytes, http11: bool) -> HeadFault:
+    """Say what is wrong with a head a parser refused, the same for every parser."""
     fields: Fields = []
     for line in head.split(b"\r\n")[1:-2]:
         name, colon, value = line.partition(b":")
@@ -246,9 +246,10 @@ def diagnose(head: bytes, http11: bool) -> HeadFault | None:
         fields.append((name.lower(), value.strip(b" \t")))
     try:
         read_framing(fields, http11)
+        read_target(method, target, fields)
     except HeadFault as fault:
         return fault
-    return None
+    return HeadFault(400, "The request head is malformed.")
 
 
 class PartialHead:
@@ -285,7 +286,7 @@ class PartialHead:
             return whole[: end + 4], whole[end + 4 :]
         self._seen = len(self._data)
         if (
-            self._seen > limits.request_line
+            self._seen > (limits.request_line if self._line_end < 0 else limits.request_head)
             or _STRAY.search(self._data, max(0, seen - 1)) is not None
             or (b"\n" in data and self._data.count(b"\r\n") > limits.request_fields)
         ):

@@ -47,12 +47,29 @@ class HttptoolsParser:
         try:
             self._parser.feed_data(head)
         except httptools.HttpParserUpgrade:
-            pass  # raised at the end of any head with "Connection: upgrade", whatever our answer will be
+            self.reset()  # raised at the end of any head with "Connection: upgrade", whatever our answer will be
+        except httptools.HttpParserError:
+            fields = self._fields_afresh(head)
+        if b" \r\n" in head or b"\t\r\n" in head:
+            return [(name, value.rstrip(b" \t")) for name, value in fields]
+        return fields
+
+    def _fields_afresh(self, head: bytes) -> Fields:
+        """Try again with a parser that has seen nothing, since the fault may be the head before.
+
+        llhttp ends a connection for reasons that are none to us, such as ``Proxy-Connection: close``. This
+        parser serves many connections: what one client sent must never show in the answer to another.
+        """
+        fields: Fields = []
+        self._fields = fields
+        self.reset()
+        try:
+            self._parser.feed_data(head)
+        except httptools.HttpParserUpgrade:
+            self.reset()
         except httptools.HttpParserError as error:
             self.reset()
             raise HeadRejected(str(error)) from None
-        if b" \r\n" in head or b"\t\r\n" in head:
-            return [(name, value.rstrip(b" \t")) for name, value in fields]
         return fields
 
     def reset(self) -> None:
@@ -76,7 +93,15 @@ class H11Parser:
             raise HeadRejected(str(error)) from None
         if not isinstance(event, h11.Request):
             raise HeadRejected("the head is not a whole request")
-        return [(bytes(name), bytes(value)) for name, value in event.headers]
+        # As they were sent: h11 rewrites Content-Length ("4, 4" and a repeated "4" become "4") and Transfer-Encoding.
+        fields: Fields = []
+        for line in head.split(b"\r\n")[1:-2]:
+            name, _, value = line.partition(b":")
+            name = name.lower()
+            if name == b"transfer-encoding" and value.endswith(b"\t"):
+                raise HeadRejected("white space behind Transfer-Encoding")  # llhttp takes none but spaces there
+            fields.append((name, value.strip(b" \t")))
+        return fields
 
     def reset(self) -> None:
         """Nothing to forget: each head has a connection object of its own."""
