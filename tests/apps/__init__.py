@@ -1,0 +1,1 @@
+"""Smoke tests: real frameworks and real clients."""

@@ -1,0 +1,64 @@
+"""The application behind the balancers: bodies that can be verified, and on which connection they came."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from tests.balancers.bodies import pattern
+
+CHUNK = 16 * 1024
+
+
+async def app(
+    scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+) -> None:
+    """``/bytes/N``, ``/stream/N``, ``/echo``, ``/digest`` and ``/slow/MILLISECONDS``."""
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": f"{message['type']}.complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    _, kind, *number = scope["path"].split("/")
+    size = int(number[0]) if number else 0
+    told = scope["extensions"]["keepserve"]
+    fields = [
+        (b"content-type", b"application/octet-stream"),
+        (b"x-connection", b"%d.%d" % (told["worker_pid"], told["connection_id"])),
+    ]
+    if kind == "stream":
+        # Without a length: chunked, and taken apart and put together again by the balancer.
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        body = pattern(size)
+        for start in range(0, size, CHUNK):
+            await send({"type": "http.response.body", "body": body[start : start + CHUNK], "more_body": True})
+            await asyncio.sleep(0)
+        await send({"type": "http.response.body"})
+        return
+    if kind == "bytes":
+        body = pattern(size)
+    elif kind == "slow":
+        await asyncio.sleep(size / 1000)
+        body = await _whole(receive)
+    elif kind == "echo":
+        body = await _whole(receive)
+    elif kind == "digest":
+        body = hashlib.sha256(await _whole(receive)).hexdigest().encode()
+    else:
+        raise ValueError(f"there is no {scope['path']}")
+    fields.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": 200, "headers": fields})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _whole(receive: Callable[[], Awaitable[Any]]) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        assert message["type"] == "http.request", message
+        body += message["body"]
+        if not message["more_body"]:
+            return body
