@@ -65,6 +65,7 @@ class Connection(asyncio.Protocol):
         "_written",
         "accepted_at",
         "engine",
+        "number",
         "slot",
         "state",
         "write_paused",
@@ -98,6 +99,7 @@ class Connection(asyncio.Protocol):
         self._server = _address(transport, "sockname")
         self._trusted = bool(state.trusted) and self._is_trusted()
         state.accepted += 1
+        self.number = state.accepted
         state.connections.add(self)
         if state.draining:
             self.engine.drain(now, state.idle_grace)
@@ -499,16 +501,15 @@ class ConnectionFacts(Mapping[str, Any]):
     connection has carried so far, ``connection_age`` is in seconds, ``worker_pid`` is the process.
     """
 
-    __slots__ = ("_connection", "_id")
+    __slots__ = ("_connection",)
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._id = connection.state.accepted
 
     def __getitem__(self, key: str) -> Any:
         connection = self._connection
         if key == "connection_id":
-            return self._id
+            return connection.number
         if key == "request_number":
             return connection.engine.requests
         if key == "connection_age":
