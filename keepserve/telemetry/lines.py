@@ -6,7 +6,7 @@ and above, ``"`` and ``\`` as ``\xNN``: what a client sends can neither end a li
 (log injection, CVE-2020-7694).
 
 Renderers run on the event loop once per request and are written for speed: they put bytes together with
-``%``, which takes half the time of an f-string whose target must be decoded first and encoded afterwards.
+``%``, which costs less than an f-string whose target must be decoded first and encoded afterwards.
 `tests/telemetry` holds them to the rules above.
 """
 
