@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from keepserve.config import ConfigError, Settings, exitcodes
 from keepserve.process.banner import banner
+from keepserve.process.context import WorkerEntry
+from keepserve.process.loops import loop_factory
 from keepserve.process.reload import Watcher, watched_directories
 from keepserve.process.supervisor import Supervisor
-from keepserve.process.worker import WorkerEntry, loop_factory, worker_main
 from keepserve.server.listening import BindError, bind_sockets, display, reserve
 from keepserve.server.tls import build_context
 from keepserve.telemetry.logs import configure_logging
@@ -22,13 +23,14 @@ logger = logging.getLogger("keepserve")
 
 
 def run_supervised(
-    settings: Settings, warnings: Sequence[str] = (), *, worker_entry: WorkerEntry = worker_main
+    settings: Settings, warnings: Sequence[str] = (), *, worker_entry: WorkerEntry | None = None
 ) -> int:
     """Serve with worker processes until a signal ends it; the exit code (see `keepserve.config.exitcodes`).
 
     Everything that can be refused is refused before anything is bound, everything is bound before anything
     is forked, and each refusal is one message on standard error. ``warnings`` go to the log after the
-    start-up message. Raises RuntimeError outside the main thread, where signals cannot be handled.
+    start-up message; ``worker_entry`` replaces `worker_main`. Raises RuntimeError outside the main thread,
+    where signals cannot be handled.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError(
@@ -61,6 +63,11 @@ def run_supervised(
                 "holds stays locked in the workers. Start threads in the application's lifespan instead.",
                 ", ".join(others),
             )
+        if worker_entry is None:
+            # Loaded here, once, and shared by all workers: a replacement starts within milliseconds.
+            from keepserve.process.worker import worker_main
+
+            worker_entry = worker_main
         supervisor = Supervisor(
             settings,
             sockets=sockets,

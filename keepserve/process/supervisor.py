@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 
 from keepserve.config import Settings, exitcodes
 from keepserve.config.durations import format_duration
+from keepserve.process.context import WorkerContext, WorkerEntry
 from keepserve.process.exits import boot_failure_code, describe_exit, signal_name
 from keepserve.process.fork import fork_child
 from keepserve.process.orders import READY, Order
@@ -27,7 +28,6 @@ from keepserve.process.reload import Watcher
 from keepserve.process.signals import SignalInbox
 from keepserve.process.table import Slot, Stage, Step, Worker
 from keepserve.process.terminal import Terminal
-from keepserve.process.worker import WorkerContext, WorkerEntry
 from keepserve.server.listening import display
 
 logger = logging.getLogger("keepserve")

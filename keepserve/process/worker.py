@@ -10,14 +10,13 @@ import logging
 import os
 import signal
 import socket
-import ssl
-from collections.abc import Callable
-from dataclasses import dataclass
 from types import FrameType
 
 from keepserve.asgi.lifespan import LifespanError
 from keepserve.asgi.loading import AppLoadError, load_app
-from keepserve.config import ConfigError, Settings, exitcodes
+from keepserve.config import ConfigError, exitcodes
+from keepserve.process.context import WorkerContext
+from keepserve.process.loops import loop_factory
 from keepserve.process.orders import READY, Order
 from keepserve.server.listening import BindError, display, reserve
 from keepserve.server.server import Server
@@ -33,39 +32,6 @@ _SUPERVISOR_FIRST = 0.1
 systemd signals every process of a service. The supervisor has to close its copies of the listening sockets
 before the workers empty the accept queue, or connections made in between would be reset.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerContext:
-    """What a worker gets from the supervisor. ``channel`` is its end of the socket pair (see `orders`)."""
-
-    settings: Settings
-    sockets: list[socket.socket]
-    ssl_context: ssl.SSLContext | None
-    channel: socket.socket
-
-
-WorkerEntry = Callable[[WorkerContext], int]
-"""What runs in a worker's process; returns its exit code."""
-
-
-def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
-    """The maker of event loops for ``settings.loop``: ``auto`` is uvloop where it is installed.
-
-    Only imports; no loop may exist before the fork. Raises `ConfigError` when uvloop is asked for and missing.
-    """
-    if name != "asyncio":
-        try:
-            import uvloop
-        except ImportError:
-            if name == "uvloop":
-                raise ConfigError(
-                    "--loop uvloop needs uvloop, which is not installed: install it (pip install uvloop), "
-                    "or use --loop asyncio."
-                ) from None
-        else:
-            return uvloop.new_event_loop
-    return asyncio.new_event_loop
 
 
 def worker_main(context: WorkerContext) -> int:

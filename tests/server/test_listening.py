@@ -13,7 +13,6 @@ import pytest
 
 from keepserve.config.problems import ConfigError
 from keepserve.config.settings import Settings
-from keepserve.server import listening
 from keepserve.server.listening import (
     BindAddress,
     BindError,
@@ -191,7 +190,7 @@ def test_an_unknown_host_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: object, **__: object) -> object:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(listening.socket, "getaddrinfo", unknown)
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(BindError, match=r'"nowhere" of nowhere:80 cannot be resolved \(Name or service not'):
         bind_sockets(Settings(bind=("nowhere:80",)))
 
@@ -200,7 +199,7 @@ def test_a_forbidden_port_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(self: socket.socket, address: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(listening.socket.socket, "bind", forbidden)
+    monkeypatch.setattr(socket.socket, "bind", forbidden)
     with pytest.raises(BindError, match=r"127\.0\.0\.1:80 is forbidden .* CAP_NET_BIND_SERVICE"):
         bind_sockets(Settings(port=80))
 
@@ -228,7 +227,7 @@ def _two_addresses(monkeypatch: pytest.MonkeyPatch, second: str) -> None:
             (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (second, port, 0, 0)),
         ]
 
-    monkeypatch.setattr(listening.socket, "getaddrinfo", resolved)
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
 
 
 @ipv6

@@ -1,0 +1,170 @@
+"""Workers without a server, to test the supervisor alone: ``python -m tests.process.fakes ENTRY OPTIONS``.
+
+Each says on standard error what happens to it: ``up PID TIME`` (monotonic), ``order PID X``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from keepserve.config import Settings
+from keepserve.process import run_supervised, supervisor
+from keepserve.process.context import WorkerContext
+from keepserve.process.orders import READY
+
+
+def say(text: str) -> None:
+    os.write(2, f"{text}\n".encode())
+
+
+def up() -> None:
+    say(f"up {os.getpid()} {time.monotonic()}")
+
+
+def obedient(context: WorkerContext) -> int:
+    """Ready at once; ends at the first order."""
+    up()
+    context.channel.send(READY)
+    say(f"order {os.getpid()} {context.channel.recv(64).decode() or 'EOF'}")
+    return 0
+
+
+def stubborn(context: WorkerContext) -> int:
+    """Ready at once; ends for nothing but SIGKILL and the end of the supervisor."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    up()
+    context.channel.send(READY)
+    while orders := context.channel.recv(64):
+        say(f"order {os.getpid()} {orders.decode()}")
+    say(f"order {os.getpid()} EOF")
+    return 0
+
+
+def hurrying(context: WorkerContext) -> int:
+    """Ready at once; ends when told to hurry."""
+    up()
+    context.channel.send(READY)
+    while (orders := context.channel.recv(64)) and b"h" not in orders:
+        say(f"order {os.getpid()} {orders.decode()}")
+    say(f"order {os.getpid()} h")
+    return 0
+
+
+def importing(context: WorkerContext) -> int:
+    """Never ready, like an application whose import takes for ever."""
+    up()
+    time.sleep(60)
+    return 0
+
+
+def late(context: WorkerContext) -> int:
+    """Ready only when a byte comes in on its listening socket."""
+    up()
+    context.sockets[0].listen()
+    context.sockets[0].accept()
+    context.channel.send(READY)
+    context.channel.recv(64)
+    return 0
+
+
+def listening(context: WorkerContext) -> int:
+    """Ready and listening; told to stop, it closes its copy and sees whether anybody else still has one."""
+    up()
+    (sock,) = context.sockets
+    family, address = sock.family, sock.getsockname()
+    sock.listen()
+    context.channel.send(READY)
+    context.channel.recv(64)
+    sock.close()
+    with socket.socket(family) as client:
+        say("refused" if client.connect_ex(address) else "accepted")
+    return 0
+
+
+def exits(context: WorkerContext) -> int:
+    """Never ready; ends with the exit code named by the environment."""
+    up()
+    return int(os.environ["FAKE_EXIT_CODE"])
+
+
+def crashes(context: WorkerContext) -> int:
+    """Never ready; crashes."""
+    up()
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return 0
+
+
+def fails_second(context: WorkerContext) -> int:
+    """The first worker is well; every other one ends before it is ready."""
+    up()
+    try:
+        context.sockets[0].listen()
+        fd = os.open(os.environ["FAKE_MARK"], os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        return 7
+    os.close(fd)
+    context.channel.send(READY)
+    say(f"order {os.getpid()} {context.channel.recv(64).decode()}")
+    return 0
+
+
+def descriptors(context: WorkerContext) -> int:
+    """Says which descriptors it holds beside its own end of the channel and the listening sockets."""
+    mine = {context.channel.fileno(), *(sock.fileno() for sock in context.sockets)}
+    found = set()
+    for fd in range(3, 64):
+        try:
+            os.fstat(fd)
+        except OSError:
+            continue
+        found.add(fd)
+    say(f"stray {os.getpid()} {sorted(found - mine)}")
+    return obedient(context)
+
+
+ENTRIES: dict[str, Callable[[WorkerContext], int]] = {
+    entry.__name__: entry
+    for entry in (
+        obedient,
+        stubborn,
+        hurrying,
+        importing,
+        late,
+        listening,
+        exits,
+        crashes,
+        fails_second,
+        descriptors,
+    )
+}
+
+
+def main(name: str, options: dict[str, Any]) -> int:
+    """Run a supervisor. Options in capitals replace constants of the supervisor, ``before`` names a preparation."""
+    for constant in [option for option in options if option.isupper()]:
+        assert hasattr(supervisor, constant)
+        setattr(supervisor, constant, options.pop(constant))
+    if options.pop("before", "") == "stranger":
+        stranger()
+    everything: dict[str, Any] = {"port": 0, "loop": "asyncio"} | options
+    return run_supervised(Settings(**everything), worker_entry=ENTRIES[name])
+
+
+def stranger() -> None:
+    """Leave the supervisor a child it knows nothing of, as PID 1 gets them."""
+    pid = os.fork()
+    if pid == 0:
+        say(f"stranger {os.getpid()}")
+        time.sleep(0.2)
+        os._exit(9)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], json.loads(sys.argv[2])))

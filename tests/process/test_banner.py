@@ -1,0 +1,46 @@
+"""The start-up message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keepserve.config import Settings
+from keepserve.process.banner import banner
+
+
+def _text(**settings: Any) -> str:
+    return banner(Settings(**settings), ["http://127.0.0.1:8000", "unix:/run/a"], loop="uvloop")
+
+
+def test_it_says_where_with_how_many_workers_and_how_long_connections_live() -> None:
+    text = _text(workers=4, lb="alb", http1="h11")
+    assert "4 workers on uvloop, HTTP/1.1 by h11" in text
+    assert "http://127.0.0.1:8000, unix:/run/a" in text
+    assert "alb drops idle connections after 60 s; keepserve keeps them 80 s, 20 s longer" in text
+    assert "idle 80 s, request head 10 s from its first byte, both together 90 s" in text
+    assert "running requests get 20 s, then 3 s to clean up" in text
+
+
+def test_without_a_balancer_named_it_says_what_is_assumed() -> None:
+    text = _text()
+    assert "1 worker on" in text
+    assert "not named (--lb); taken as one that drops idle connections after 60 s" in text
+
+
+def test_a_balancer_without_a_known_timeout_is_told() -> None:
+    assert "apache has no known idle timeout; taken as one that drops" in _text(lb="apache")
+
+
+def test_a_timeout_of_ones_own_counts_rather_than_the_presets() -> None:
+    assert "alb drops idle connections after 600 s; keepserve keeps them 620 s" in _text(
+        lb="alb", lb_idle_timeout=600.0
+    )
+
+
+def test_without_any_balancer_nobody_is_outlasted() -> None:
+    assert "none to outlast; idle connections are kept 80 s" in _text(lb="none", lb_idle_timeout=0.0)
+
+
+def test_watched_directories_are_named() -> None:
+    text = banner(Settings(reload=True), ["unix:/a"], loop="asyncio", watched=["/src"])
+    assert "when a .py file changes in /src" in text
