@@ -55,10 +55,10 @@ async def app(
 
 
 async def _whole(receive: Callable[[], Awaitable[Any]]) -> bytes:
-    body = b""
+    parts = []
     while True:
         message = await receive()
         assert message["type"] == "http.request", message
-        body += message["body"]
+        parts.append(message["body"])
         if not message["more_body"]:
-            return body
+            return b"".join(parts)

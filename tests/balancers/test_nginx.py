@@ -1,0 +1,92 @@
+"""Real NGINX in front, with the configuration people are told to deploy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.balancers.nginx import adapted, find_nginx, nginx
+from tests.support.serving import ROOT, clean_environment, serving
+
+APP = "tests.balancers.app:app"
+
+
+def _load(port: int, **plan: Any) -> dict[str, Any]:
+    """Run the clients to their end; their report."""
+    command = [sys.executable, "-m", "tests.balancers.load", json.dumps({"port": port, **plan})]
+    done = subprocess.run(
+        command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def test_mixed_load_through_nginx_gets_nothing_but_whole_200s(tmp_path: Path, summary: Callable[[str], None]) -> None:
+    with (
+        serving(APP, "--lb", "nginx", "--no-access-log", directory=tmp_path / "keepserve", workers=2) as server,
+        nginx(tmp_path / "nginx", server.port) as port,
+    ):
+        report = _load(port, clients=200, seconds=20)
+    requests, backends = sum(report["kinds"].values()), report["backends"]
+    workers = {name.partition(".")[0] for name in backends}
+    ratio = requests / len(backends)
+    summary(
+        f"NGINX: {requests} mixed GET/POST from 200 clients in 20 s: {sum(report['failures'].values())} failures; "
+        f"{ratio:.1f} requests per backend connection ({len(backends)} connections, {len(workers)} workers)"
+    )
+    assert report["failures"] == {}
+    assert sum(backends.values()) == requests > 200 * 20
+    assert len(report["kinds"]) == 5
+    assert "none" not in backends
+    # What the configuration is for: without its three lines it is 1.
+    assert ratio > 20
+
+
+def test_nginx_that_reuses_connections_at_its_idle_limit_answers_no_502(
+    tmp_path: Path, summary: Callable[[str], None]
+) -> None:
+    clocks = ("--lb", "nginx", "--lb-idle-timeout", "1", "--keep-alive-timeout", "1.5")
+    with (
+        serving(APP, *clocks, "--no-access-log", directory=tmp_path / "keepserve") as server,
+        nginx(tmp_path / "nginx", server.port, idle="1s") as port,
+    ):
+        report = _load(port, clients=60, edge=1.0, rounds=5)
+    requests, backends = sum(report["kinds"].values()), report["backends"]
+    summary(
+        f"NGINX, idle limit 1 s, POST after 1.0 s: {requests} requests, {sum(report['failures'].values())} failures, "
+        f"{len(backends)} backend connections"
+    )
+    assert report["failures"] == {}
+    assert sum(backends.values()) == requests == 300
+    # Not all were reused, not all were new: the limit was met.
+    assert 60 < len(backends) < 300
+
+
+def test_the_deployed_configuration_is_complete(tmp_path: Path) -> None:
+    (tmp_path / "nginx.conf").write_text(adapted(tmp_path, 1, 2))
+    done = subprocess.run(
+        [find_nginx(), "-t", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "errors")],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "[warn]" not in done.stderr
+
+
+def test_without_nginx_the_tests_are_skipped_or_fail_where_it_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name, path=None: None)
+    monkeypatch.delenv("KEEPSERVE_REQUIRE_BALANCERS", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="nginx-light"):
+        find_nginx()
+    monkeypatch.setenv("KEEPSERVE_REQUIRE_BALANCERS", "1")
+    with pytest.raises(pytest.fail.Exception, match="nginx-light"):
+        find_nginx()
