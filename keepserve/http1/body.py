@@ -166,9 +166,8 @@ class ChunkedDecoder:
             line = line[: stray.start()]
         if self._state == self._DATA_END and line not in (b"", b"\r"):
             raise BodyFault(400, "A chunk is longer than its size line said.")
-        if self._state == self._SIZE:
-            if _SIZE_LINE_START.fullmatch(line.removesuffix(b"\r")) is None:
-                raise BodyFault(400, "A chunk size is not 1 to 16 hexadecimal digits.")
+        if self._state == self._SIZE and _SIZE_LINE_START.fullmatch(line.removesuffix(b"\r")) is None:
+            raise BodyFault(400, "A chunk size is not 1 to 16 hexadecimal digits.")
         if stray is not None:
             raise BodyFault(400, "The chunk framing holds a bare CR or LF; its lines end with CRLF.")
 

@@ -137,6 +137,9 @@ class Http1Engine:
         """Take bytes from the peer; ``now`` in seconds."""
         request = self._request
         if request == IDLE:
+            end = data.find(b"\r\n\r\n")
+            if end > 0 and end + 4 == len(data) and data[0] != 0x0D and not self.backlog:
+                return self._accept(data, b"", now)  # one request, whole: the usual read
             return self._begin(data, now)
         if request == BODY:
             return self._take_body(data, now)
@@ -211,13 +214,13 @@ class Http1Engine:
         """Judge a whole head and hand the request out."""
         limits = self._limits
         try:
-            method, target, http11 = read_head(head, limits)
+            method, target, http11, plain = read_head(head, limits)
             try:
                 fields = self._parser.fields(head)
             except HeadRejected:
                 raise diagnose(head, method, target, http11) from None
             framing = read_framing(fields, http11)
-            if target[0] != 0x2F or b"#" in target:
+            if not plain:
                 target = read_target(method, target, fields)
             if framing is not None and 0 < limits.request_body < framing.length:
                 raise HeadFault(413, f"The request body is larger than {limits.request_body} bytes.")
@@ -225,7 +228,7 @@ class Http1Engine:
             self._parser.reset()
             return self._refuse(fault.status, fault.detail, head[: head.find(b"\r\n")])
         self.requests = number = self.requests + 1
-        self._ready_at = self._head_started = NEVER
+        self._ready_at = NEVER
         if number >= self._max_requests:
             self._announce = CloseReason.MAX_REQUESTS
         elif now >= self._max_age_at:
@@ -345,16 +348,23 @@ class Http1Engine:
         try:
             self._writer.send(data, complete)
         except ResponseError:
-            self.close_reason = self.close_reason or CloseReason.APP_FRAMING
-            self._end(self.close_reason, Ending.LINGER)
+            self._misframed()
             raise
         if complete:
             self._response_done()
 
     def send_trailers(self, stream: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """End a response with trailer fields. Raises ``ResponseError``."""
-        self._writer.trailers(fields)
+        try:
+            self._writer.trailers(fields)
+        except ResponseError:
+            self._misframed()
+            raise
         self._response_done()
+
+    def _misframed(self) -> None:
+        """The application's body is not what its head promised; the head is gone, so only the close can tell."""
+        self._end(self.close_reason or CloseReason.APP_FRAMING, Ending.LINGER)
 
     def inform(self, stream: int, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """Send an interim response: 100 Continue, 103 Early Hints; HTTP/1.0 knows none (RFC 9110 §15.2)."""

@@ -1,10 +1,8 @@
 """The strict checks of a request head that stand once, in front of both head parsers.
 
-httptools (llhttp) lacks every limit and takes versions, targets and Host fields that must be
-refused; h11 takes bare LF, folded fields and control characters. So a head is looked at here
-first, as a whole, with operations that run in C: one ``translate`` and one ``count`` decide that
-it has no stray control character. Only a head that fails is read byte by byte, to say what was
-wrong and to say the same thing however the bytes were split.
+httptools (llhttp) lacks every limit, and both take versions, targets, Host fields and framing that
+must be refused. So a head is judged here, and what a parser alone refuses is explained here, so
+that the answer does not depend on the parser.
 
 Order of judgement, so that a head arriving whole, in two parts or byte by byte gets the same
 answer: the fault that stands first in the bytes wins.
@@ -15,9 +13,11 @@ from __future__ import annotations
 import re
 
 from keepserve.wire.engine import Fields, Limits
-from keepserve.wire.fields import SERVED_METHODS, TOKEN, VISIBLE, is_valid_host, list_tokens
+from keepserve.wire.fields import KNOWN_HOSTS, SERVED_METHODS, TOKEN, is_valid_host, list_tokens
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
+# The request line of nearly every request: nothing in it needs a second look but the method.
+_PLAIN_LINE = re.compile(rb"([A-Z]+) (/[!\"$-~]*) HTTP/1\.1\r\n")
 _STRAY = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
 _DIGITS = re.compile(rb"[0-9]{1,18}")
@@ -32,29 +32,26 @@ class HeadFault(Exception):
         self.detail = detail
 
 
-def read_head(head: bytes, limits: Limits) -> tuple[bytes, bytes, bool]:
-    """Judge a whole head but for the meaning of its fields; return method, target and "is HTTP/1.1".
+def read_head(head: bytes, limits: Limits) -> tuple[bytes, bytes, bool, bool]:
+    """Judge a whole head but for its fields' meaning; return method, target, "is HTTP/1.1", "target is a path".
 
-    ``head`` runs from the request line through the empty line.
+    ``head`` runs from the request line through the empty line. Stray control characters are left to
+    the parsers, but for where they compete with another fault for the first place.
 
     Raises:
-        HeadFault: 400 for syntax and stray control characters, 414 and 431 for sizes, 501 for the
-            method, 505 for the version.
+        HeadFault: 400 for syntax, 414 and 431 for sizes, 501 for the method, 505 for the version.
     """
-    match = _REQUEST_LINE.match(head)
-    if match is None or match.end() - 2 > limits.request_line:
-        return read_request_line(head[: head.find(b"\r\n")], limits)  # which says what is wrong with it
-    method, target, version = match.groups()
-    if version != b"1.1" or method not in SERVED_METHODS:
-        _judge_line(method, version)
-    lines = head.count(b"\r\n")
-    if (
-        len(head.translate(None, VISIBLE)) != 2 * lines
-        or len(head) > limits.request_head
-        or lines - 2 > limits.request_fields
-    ):
-        raise first_fault(head, match.end() - 2, limits) or HeadFault(400, "The request head is malformed.")
-    return method, target, version == b"1.1"
+    size = len(head)
+    match = _PLAIN_LINE.match(head)
+    if match is not None and size <= limits.request_line and size <= limits.request_head:
+        method, target = match.groups()
+        if method in SERVED_METHODS and head.count(b"\r\n") - 2 <= limits.request_fields:
+            return method, target, True, True
+    line_end = head.find(b"\r\n")
+    method, target, http11 = read_request_line(head[:line_end], limits)
+    if size > limits.request_head or head.count(b"\r\n") - 2 > limits.request_fields:
+        raise first_fault(head, line_end, limits) or HeadFault(431, "The request head is too large.")
+    return method, target, http11, False
 
 
 def read_request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bool]:
@@ -126,6 +123,10 @@ def _describe(byte: int) -> str:
     return f"The request head holds the control character 0x{byte:02x}."
 
 
+_DECISIVE = frozenset((b"connection", b"content-length", b"transfer-encoding", b"expect", b"te"))
+"""Fields that make a request anything but the plain case."""
+
+
 class Framing:
     """What a head says about its body and its connection."""
 
@@ -183,6 +184,13 @@ def read_framing(fields: Fields, http11: bool) -> Framing | None:
         HeadFault: 400 or 501 (RFC 9112 §6.1, §6.3, §3.2), 417 for an unknown expectation.
     """
     single = dict(fields)
+    if (
+        http11
+        and single.get(b"host") in KNOWN_HOSTS
+        and single.keys().isdisjoint(_DECISIVE)
+        and len(single) == len(fields)
+    ):
+        return None
     if len(single) != len(fields):
         _refuse_duplicates(fields)
     host = single.get(b"host")
@@ -191,14 +199,7 @@ def read_framing(fields: Fields, http11: bool) -> Framing | None:
             raise HeadFault(400, "An HTTP/1.1 request needs a Host field.")
     elif not is_valid_host(host):
         raise HeadFault(400, "The Host field is not a plain host and port.")
-    if (
-        http11
-        and b"connection" not in single
-        and b"content-length" not in single
-        and b"transfer-encoding" not in single
-        and b"expect" not in single
-        and b"te" not in single
-    ):
+    if http11 and single.keys().isdisjoint(_DECISIVE):
         return None
     framing = Framing()
     framing.trailers = http11 and b"trailers" in list_tokens(single.get(b"te", b""))
@@ -236,6 +237,9 @@ def _refuse_duplicates(fields: Fields) -> None:
 
 def diagnose(head: bytes, method: bytes, target: bytes, http11: bool) -> HeadFault:
     """Say what is wrong with a head a parser refused, the same for every parser."""
+    stray = _STRAY.search(head)
+    if stray is not None:
+        return HeadFault(400, _describe(head[stray.start()]))
     fields: Fields = []
     for line in head.split(b"\r\n")[1:-2]:
         name, colon, value = line.partition(b":")

@@ -13,6 +13,7 @@ import h11
 import httptools
 
 from keepserve.wire.engine import Fields
+from keepserve.wire.fields import VISIBLE
 
 
 class HeadRejected(Exception):
@@ -82,9 +83,9 @@ class H11Parser:
 
     def fields(self, head: bytes) -> Fields:
         """Return lower-case names and stripped values in wire order. Raises ``HeadRejected``."""
-        if b"\r\n " in head or b"\r\n\t" in head:
-            # h11 unfolds what RFC 9112 §5.2 lets a server refuse; llhttp refuses it.
-            raise HeadRejected("a field line begins with white space; folded fields are not accepted")
+        # What llhttp refuses and h11 takes: control characters, bare CR or LF, folded fields (RFC 9112 §2.2, §5.2).
+        if len(head.translate(None, VISIBLE)) != 2 * head.count(b"\r\n") or b"\r\n " in head or b"\r\n\t" in head:
+            raise HeadRejected("control characters or a folded field")
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
         try:
             connection.receive_data(head)

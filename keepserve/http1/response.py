@@ -13,7 +13,7 @@ import http
 from collections.abc import Iterable, Sequence
 
 from keepserve.wire.engine import ResponseError
-from keepserve.wire.fields import FIELD_VALUE_FAULT, TOKEN, VISIBLE
+from keepserve.wire.fields import FIELD_VALUE_FAULT, TOKEN
 
 
 def _status_line(status: int, reason: str) -> bytes:
@@ -32,12 +32,23 @@ STATUS_LINES = {
 }
 
 
+def plain_status(status: object) -> int:
+    """Return a status as a plain ``int``. Raises ``ResponseError`` when it is no whole number."""
+    if isinstance(status, int):
+        return int(status)
+    raise ResponseError(f"The response status must be a whole number from 100 to 999, not {status!r}.")
+
+
 def status_line(status: int) -> bytes:
-    """Return the status line for a final or interim status; the phrase of an unknown one is left empty."""
+    """Return the status line for a final or interim status; the phrase of an unknown one is left empty.
+
+    Raises:
+        ResponseError: the status is out of range.
+    """
     line = STATUS_LINES.get(status)
     if line is not None:
         return line
-    if not isinstance(status, int) or not 100 <= status <= 999:
+    if not 100 <= status <= 999:
         raise ResponseError(f"The response status must be a whole number from 100 to 999, not {status!r}.")
     return _status_line(status, "")
 
@@ -63,26 +74,30 @@ _NAMES_MAX = 1024
 
 
 def known_name(name: bytes) -> tuple[bytes, int]:
-    """Return ``b"name: "`` and what the field means to us, after checking the name once.
+    """Return ``b"\\r\\nname: "``, with the end of the line before, and what the field means; checks a name once.
 
     Raises:
-        ResponseError: the name is not bytes, or not a token (RFC 9110 §5.1).
+        ResponseError: the name is not a token (RFC 9110 §5.1).
     """
     known = NAMES.get(name)
     if known is None:
-        if not isinstance(name, bytes):
-            raise ResponseError(f"A response field's name must be bytes, not {type(name).__name__}: {name!r}.")
         if TOKEN.fullmatch(name) is None:
             raise ResponseError(f"The response field name {name!r} holds a byte that no field name may hold.")
-        known = (name + b": ", _SPECIAL.get(name.lower(), PLAIN))
+        known = (b"\r\n" + name + b": ", _SPECIAL.get(name.lower(), PLAIN))
         if len(NAMES) < _NAMES_MAX:
             NAMES[name] = known
     return known
 
 
-def refuse_bad_value(fields: Iterable[tuple[bytes, bytes]]) -> None:
-    """Raise ``ResponseError`` naming the first field whose value could split the response or is no bytes."""
-    for name, value in fields:
+def refuse_bad_fields(fields: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raise ``ResponseError`` naming the first field that is no pair of bytes, or whose value could split a head."""
+    for field in fields:
+        try:
+            name, value = field
+        except (TypeError, ValueError):
+            raise ResponseError(f"Response fields must be pairs of name and value, not {field!r}.") from None
+        if not isinstance(name, bytes):
+            raise ResponseError(f"A response field's name must be bytes, not {type(name).__name__}: {name!r}.")
         known_name(name)
         if not isinstance(value, bytes):
             kind = type(value).__name__
@@ -95,7 +110,7 @@ def refuse_bad_value(fields: Iterable[tuple[bytes, bytes]]) -> None:
 
 def parse_content_length(value: bytes) -> int:
     """Return an application's Content-Length. Raises ``ResponseError`` when it is no plain number."""
-    if not isinstance(value, bytes) or not value.isdigit():
+    if type(value) is not bytes or not value.isdigit():
         raise ResponseError(f"The response's Content-Length must be a plain decimal number in bytes, not {value!r}.")
     return int(value)
 
@@ -129,6 +144,8 @@ class DefaultFields:
         self.persistent = b""
         self.closing = b""
         self._second = -1
+        self.openings: dict[int, bytes] = {}
+        """By status: status line and fields of a response that keeps the connection, without the last CRLF."""
         self.refresh(0.0)
 
     def refresh(self, wall_time: float) -> None:
@@ -142,6 +159,14 @@ class DefaultFields:
         common = self._date_line + self._server_line + self._extra
         self.persistent = common + self.keep_alive
         self.closing = common + self.close
+        self.openings.clear()
+
+    def opening(self, status: int, close: bool) -> bytes:
+        """Return the status line and the fields, without the last CRLF, and remember the usual case."""
+        if close:
+            return (status_line(status) + self.closing)[:-2]
+        opening = self.openings[status] = (status_line(status) + self.persistent)[:-2]
+        return opening
 
     def without(self, *, date: int, server: int, close: bool) -> bytes:
         """Return the lines without those the application sends itself."""
@@ -149,20 +174,10 @@ class DefaultFields:
         return lines + (self.close if close else self.keep_alive)
 
 
-def check_block(block: bytes, lines: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
-    """Raise ``ResponseError`` when a block of ``lines`` rendered field lines is more than that.
-
-    Any CR, LF or other control character in a value shows in one of the two counts.
-    """
-    if block.count(b"\r\n") != lines or len(block.translate(None, VISIBLE)) != 2 * lines:
-        refuse_bad_value(fields)
-        raise ResponseError("A response field holds a control character, which could split the response.")
-
-
 def render_interim(status: int, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Render a 1xx response. Raises ``ResponseError`` for a bad field."""
     fields = list(fields)
-    refuse_bad_value(fields)
+    refuse_bad_fields(fields)
     lines = b"".join(b"%b: %b\r\n" % field for field in fields)
     return status_line(status) + lines + b"\r\n"
 

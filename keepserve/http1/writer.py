@@ -12,17 +12,16 @@ from keepserve.http1.response import (
     NAMES,
     OWN_DEFAULT,
     SERVER,
-    STATUS_LINES,
     DefaultFields,
-    check_block,
     known_name,
     parse_content_length,
-    refuse_bad_value,
+    plain_status,
+    refuse_bad_fields,
     status_line,
 )
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.wire.engine import ResponseError
-from keepserve.wire.fields import list_tokens
+from keepserve.wire.fields import CONTROLS_AS_LF, list_tokens
 
 # Response side of a connection.
 NONE, PENDING, OPEN, TRAILERS = range(4)
@@ -66,80 +65,101 @@ class ResponseWriter:
         Raises:
             ResponseError: a bad status, field or length; nothing has been sent then.
         """
-        if status < 200:
-            raise ResponseError(f"A response's status must be final, 200 or above, not {status}.")
+        if type(status) is not int:
+            status = plain_status(status)  # http.HTTPStatus, mostly
         length = -1
         special = 0
         parts: list[bytes] = []
-        for name, value in fields:
-            prefix, meaning = NAMES.get(name) or known_name(name)
-            if meaning:
-                special |= meaning
-                if meaning == CONTENT_LENGTH:
-                    given = parse_content_length(value)
-                    if length not in (-1, given):
-                        raise ResponseError(f"The response has two Content-Length fields, {length} and {given}.")
-                    if length == given:
-                        continue
-                    length = given
-                    if status == 204:  # RFC 9110 §8.6: a 204 has none
-                        continue
-                elif meaning == CONNECTION:
-                    if reason is None and b"close" in list_tokens(value):
-                        reason = CloseReason.APP_ASKED
-                    continue
-                elif meaning == DROPPED:
-                    continue
-            parts += (prefix, value, b"\r\n")
         try:
+            for name, value in fields:
+                known = NAMES.get(name)
+                if known is None:
+                    known = known_name(name)
+                prefix, meaning = known
+                if meaning:
+                    special |= meaning
+                    if meaning == CONTENT_LENGTH:
+                        given = (
+                            int(value) if type(value) is bytes and value.isdigit() else parse_content_length(value)
+                        )
+                        if length != -1:
+                            if length != given:
+                                raise ResponseError(
+                                    f"The response has two Content-Length fields, {length} and {given}."
+                                )
+                            continue
+                        length = given
+                        if status == 204:  # RFC 9110 §8.6: a 204 has none
+                            continue
+                    elif meaning == CONNECTION:
+                        if reason is None and b"close" in list_tokens(value):
+                            reason = CloseReason.APP_ASKED
+                        continue
+                    elif meaning == DROPPED:
+                        continue
+                parts.append(prefix)
+                parts.append(value)
             block = b"".join(parts)
-        except TypeError:
-            refuse_bad_value(fields)
+        except (TypeError, ValueError, AttributeError):
+            refuse_bad_fields(fields)  # which says what is wrong with them
             raise
-        check_block(block, len(parts) // 3, fields)
+        # Each prefix brought one CR and one LF. Any more, or any other control character, is a value's.
+        lines = len(parts) >> 1
+        clean = block.translate(CONTROLS_AS_LF)
+        if clean.count(b"\n") != lines or clean.count(b"\r") != lines:
+            refuse_bad_fields(fields)
 
+        size = len(body)
         framing = _LENGTH
         framing_line = b""
         if self.head_only or status in (204, 304):
             framing = _NO_BODY
-            if complete and length < 0 and body and status not in (204, 304):
-                framing_line = b"content-length: %d\r\n" % len(body)
+            if complete and length < 0 and size and status not in (204, 304):
+                framing_line = b"\r\ncontent-length: %d" % size
         elif length >= 0:
-            if len(body) > length or (complete and len(body) < length):
+            if size != length and (complete or size > length):
                 raise ResponseError(
                     f"The response's Content-Length is {length}, but its body has "
-                    f"{len(body)} bytes{'' if complete else ' and more'}."
+                    f"{size} bytes{'' if complete else ' and more'}."
                 )
         elif complete:
-            length = len(body)
-            framing_line = b"content-length: %d\r\n" % length
+            length = size
+            framing_line = b"\r\ncontent-length: %d" % size
         elif self.http11:
             framing = _CHUNKED
-            framing_line = b"transfer-encoding: chunked\r\n"
+            framing_line = b"\r\ntransfer-encoding: chunked"
         else:
             framing = _UNTIL_CLOSE
             reason = reason or CloseReason.LENGTH_UNKNOWN
-        defaults = self._defaults
-        if special & OWN_DEFAULT:
-            own = defaults.without(date=special & DATE, server=special & SERVER, close=reason is not None)
+        if reason is None and not special & OWN_DEFAULT:
+            opening = self._defaults.openings.get(status) or self._open(status, False)
+        elif special & OWN_DEFAULT:
+            opening = self._open(status, reason is not None, special)
         else:
-            own = defaults.persistent if reason is None else defaults.closing
-        head = b"%b%b%b%b\r\n" % (STATUS_LINES.get(status) or status_line(status), own, block, framing_line)
+            opening = self._open(status, True)
 
         self._framing = framing
+        self._left = length - size
         self.state = NONE if complete else OPEN
-        if framing == _NO_BODY or not body:
+        if framing == _NO_BODY or not size:
             self._left = length
-            self.out.append(head)
+            self.out.append(b"".join((opening, block, framing_line, b"\r\n\r\n")))
         elif framing == _CHUNKED:
-            self.out.append(b"%b%x\r\n%b\r\n" % (head, len(body), body))
+            self.out.append(b"%b%b%b\r\n\r\n%x\r\n%b\r\n" % (opening, block, framing_line, size, body))
+        elif size <= JOIN_UP_TO:
+            self.out.append(b"".join((opening, block, framing_line, b"\r\n\r\n", body)))
         else:
-            self._left = length - len(body)
-            if len(body) <= JOIN_UP_TO:
-                self.out.append(head + body)
-            else:
-                self.out += (head, body)
+            self.out += (b"".join((opening, block, framing_line, b"\r\n\r\n")), body)
         return reason
+
+    def _open(self, status: int, close: bool, special: int = 0) -> bytes:
+        """Return the status line and the server's own fields, without the last CRLF."""
+        if status < 200:
+            raise ResponseError(f"A response's status must be final, 200 or above, not {status}.")
+        if special:
+            own = self._defaults.without(date=special & DATE, server=special & SERVER, close=close)
+            return (status_line(status) + own)[:-2]
+        return self._defaults.opening(status, close)
 
     def send(self, data: bytes, complete: bool) -> None:
         """Send more of the body.
@@ -174,7 +194,7 @@ class ResponseWriter:
     def trailers(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """End a chunked body with trailer fields (RFC 9112 §7.1.2); other framings have no place for them."""
         fields = list(fields)
-        refuse_bad_value(fields)
+        refuse_bad_fields(fields)
         if self._framing == _LENGTH and self._left:
             raise ResponseError(f"The response's body ended {self._left} bytes short of its Content-Length.")
         if self._framing == _CHUNKED:

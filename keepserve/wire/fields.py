@@ -14,6 +14,9 @@ TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 FIELD_VALUE_FAULT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 """What a field value may not hold (RFC 9110 §5.5): every control character but the tab."""
 
+CONTROLS_AS_LF = bytes(0x0A if byte == 0x7F or (byte < 0x20 and byte not in (9, 13)) else byte for byte in range(256))
+"""For ``bytes.translate``: every control character but tab and CR becomes LF, so that counting LF counts them all."""
+
 VISIBLE = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 """Bytes that may stand inside a line of a head: for ``bytes.translate(None, VISIBLE)``, which leaves the rest."""
 
@@ -25,7 +28,8 @@ SERVED_METHODS = frozenset(
 """Methods both head parsers know, but for CONNECT, which is for proxies. Others are answered 501 (RFC 9110 §9.1)."""
 
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?")
-_known_hosts: set[bytes] = set()
+KNOWN_HOSTS: set[bytes] = set()
+"""Host values seen and found valid."""
 _KNOWN_HOSTS_MAX = 1024
 
 
@@ -34,12 +38,12 @@ def is_valid_host(value: bytes) -> bool:
 
     Valid names are remembered, a thousand at the most, since a server sees the same few all day.
     """
-    if value in _known_hosts:
+    if value in KNOWN_HOSTS:
         return True
     if len(value) > 512 or _HOST.fullmatch(value) is None:
         return False
-    if len(_known_hosts) < _KNOWN_HOSTS_MAX:
-        _known_hosts.add(value)
+    if len(KNOWN_HOSTS) < _KNOWN_HOSTS_MAX:
+        KNOWN_HOSTS.add(value)
     return True
 
 
