@@ -76,7 +76,7 @@ class Exchange:
     """The ``receive`` and ``send`` of one request.
 
     ``status`` and ``sent`` (body bytes) are for the access log; ``started`` is when the request was
-    handed over, in monotonic seconds.
+    handed over, in monotonic seconds; ``phase`` is how far the response has come.
     """
 
     __slots__ = (
@@ -84,13 +84,12 @@ class Exchange:
         "_body_size",
         "_fields",
         "_given",
-        "_phase",
-        "_trailer_fields",
         "_trailers",
         "_waiter",
         "_wire",
         "disconnected",
         "eager",
+        "phase",
         "request",
         "sent",
         "started",
@@ -106,7 +105,8 @@ class Exchange:
         self.disconnected = False
         self.eager = False
         self._given = False
-        self._phase = AWAITED
+        self.phase = AWAITED
+        self._trailers: list[tuple[bytes, bytes]] | None = None
         self._waiter: asyncio.Future[None] | None = None
         if request.body:
             self._body: list[bytes] | None = [request.body]
@@ -122,18 +122,13 @@ class Exchange:
         return self._body is not None and self._body_size > BODY_HIGH_WATER
 
     @property
-    def done(self) -> bool:
-        """The response is complete, or nobody is left to send it to."""
-        return self._phase == DONE
-
-    @property
     def begun(self) -> bool:
         """The response's head has been sent."""
-        return self._phase >= STREAMING
+        return self.phase >= STREAMING
 
     def feed(self, event: Body) -> None:
         """Take more of the request body."""
-        if event.data and self._phase != DONE:
+        if event.data and self.phase != DONE:
             if self._body is None:
                 self._body = []
                 self._body_size = 0
@@ -146,19 +141,19 @@ class Exchange:
     def disconnect(self) -> None:
         """The client is gone, or was answered by the engine: nothing more comes or goes."""
         self.disconnected = True
-        self._phase = DONE
+        self.phase = DONE
         self._body = None
         self._wake()
 
     def flush_head(self) -> None:
         """Send a held head now: the application has paused between the head and the body."""
-        if self._phase != HEAD_HELD:
+        if self.phase != HEAD_HELD:
             return
-        self._phase = STREAMING
+        self.phase = STREAMING
         try:
             self._wire.engine.respond(self.request.stream, self.status, self._fields, b"", False)
         except ResponseError as error:
-            self._phase = AWAITED
+            self.phase = AWAITED
             self._fail(error)
         self._wire.flush()
 
@@ -176,7 +171,7 @@ class Exchange:
         """Return the next ``http.request`` message, or ``http.disconnect`` when there is nobody left to answer."""
         request = self.request
         while True:
-            if self._phase == DONE:
+            if self.phase == DONE:
                 return {"type": "http.disconnect"}
             if self._body is not None:
                 body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
@@ -203,13 +198,24 @@ class Exchange:
             RuntimeError: the message is out of order or of an unknown type.
         """
         kind = message["type"]
-        phase = self._phase
-        if kind == "http.response.body" and (phase in (HEAD_HELD, STREAMING)):
+        phase = self.phase
+        if phase == AWAITED and kind == "http.response.start":
+            fields = message.get("headers", ())
+            self._fields = fields if type(fields) is list else list(fields)
+            self.status = message["status"]
+            self.phase = HEAD_HELD
+            if message.get("trailers", False):
+                self._trailers = []
+            if not self.eager:
+                # Mostly the body follows before the loop turns and this finds nothing to do; but an
+                # application that now waits (server-sent events) must not keep its head back.
+                asyncio.get_running_loop().call_soon(self.flush_head)
+        elif AWAITED < phase < TRAILERS and kind == "http.response.body":
             body = message.get("body", b"")
             if type(body) is not bytes:
                 body = _as_bytes(body)
-            complete = "more_body" not in message or not message["more_body"]
-            ending = complete and not self._trailers
+            complete = not message.get("more_body", False)
+            ending = complete and self._trailers is None
             wire = self._wire
             if phase == HEAD_HELD:
                 wire.engine.respond(self.request.stream, self.status, self._fields, body, ending)
@@ -219,34 +225,19 @@ class Exchange:
             if ending:
                 self._finish()
                 return
-            self._phase = TRAILERS if complete else STREAMING
+            self.phase = TRAILERS if complete else STREAMING
             wire.flush()
             if wire.write_paused:
                 await wire.drained()
             if self.disconnected:
                 raise ClientDisconnected("The client has disconnected.")
-        elif kind == "http.response.start" and phase == AWAITED:
-            self._start(message)
         else:
             await self._send_rarely(kind, message)
-
-    def _start(self, message: Message) -> None:
-        fields = message.get("headers", ())
-        self._fields = fields if isinstance(fields, list | tuple) else list(fields)
-        self.status = message["status"]
-        self._trailers = message.get("trailers", False)
-        if self._trailers:
-            self._trailer_fields: list[tuple[bytes, bytes]] = []
-        self._phase = HEAD_HELD
-        if not self.eager:
-            # Mostly the body follows before the loop turns and this finds nothing to do; but an
-            # application that now waits (server-sent events) must not keep its head back.
-            asyncio.get_running_loop().call_soon(self.flush_head)
 
     async def _send_rarely(self, kind: str, message: Message) -> None:
         if self.disconnected:
             raise ClientDisconnected("The client has disconnected.")
-        phase = self._phase
+        phase = self.phase
         engine, stream = self._wire.engine, self.request.stream
         if kind == "http.response.pathsend" and phase in (HEAD_HELD, STREAMING):
             await self._send_file(message["path"])
@@ -254,9 +245,9 @@ class Exchange:
             engine.inform(stream, 103, [(b"link", link) for link in message.get("links", ())])
             self._wire.flush()
         elif kind == "http.response.trailers" and phase == TRAILERS:
-            self._trailer_fields.extend((name, value) for name, value in message.get("headers", ()))
+            self._trailers = trailers = [*(self._trailers or ()), *message.get("headers", ())]
             if not message.get("more_trailers", False):
-                engine.send_trailers(stream, self._trailer_fields if self.request.takes_trailers else ())
+                engine.send_trailers(stream, trailers if self.request.takes_trailers else ())
                 self._finish()
         else:
             raise RuntimeError(f"The application sent {kind!r}; the server expected {_EXPECTED[phase]}.")
@@ -269,7 +260,7 @@ class Exchange:
     # The end.
 
     def _finish(self) -> None:
-        self._phase = DONE
+        self.phase = DONE
         self._body = None
         if self._waiter is not None:
             self._wake()
@@ -277,28 +268,28 @@ class Exchange:
 
     def app_ended(self, error: BaseException | None) -> None:
         """The application returned, or raised ``error``: see that the client learns of an unfinished response."""
-        if self._phase == DONE:
+        if self.phase == DONE:
             if error is not None and not (self.disconnected and isinstance(error, ClientDisconnected)):
                 self._log(error)
             return
         if error is None:
             error = RuntimeError(
                 "The application returned without starting a response."
-                if self._phase == AWAITED
+                if self.phase == AWAITED
                 else "The application returned without completing its response."
             )
         self._fail(error)
 
     def cut(self) -> None:
         """The server cannot wait any longer for this response: say so, if there is still a way to."""
-        if self._phase in (AWAITED, HEAD_HELD):
+        if self.phase in (AWAITED, HEAD_HELD):
             self.refuse(503, b"The server is stopping.\n")
-        elif self._phase != DONE:
+        elif self.phase != DONE:
             self._abandon(CloseReason.CUT)
 
     def _fail(self, error: BaseException) -> None:
         self._log(error)
-        if self._phase in (AWAITED, HEAD_HELD):
+        if self.phase in (AWAITED, HEAD_HELD):
             self.refuse(500, b"Internal Server Error\n")
         else:
             self._abandon(CloseReason.APP_FAILED)

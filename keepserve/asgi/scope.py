@@ -21,41 +21,57 @@ def decode_path(raw: bytes) -> str:
     return unquote_to_bytes(raw).decode("utf-8", "replace")
 
 
-def http_scope(
-    request: Request,
-    *,
-    scheme: str,
-    client: Address | None,
-    server: Address | None,
-    root_path: str,
-    state: dict[str, Any],
-    extensions: dict[str, Any],
+_ASGI = {"version": ASGI_VERSION, "spec_version": SPEC_VERSION}
+
+
+def connection_scope(
+    scheme: str, client: Address | None, server: Address | None, root_path: str, extensions: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the scope of an HTTP request (ASGI HTTP specification, "HTTP Connection Scope").
+    """Return what the scopes of all requests of a connection have in common, for ``request_scope`` to copy.
+
+    Copying a dictionary and setting what differs costs half of building it anew.
+    """
+    return {
+        "type": "http",
+        "asgi": _ASGI,
+        "http_version": "1.1",
+        "server": server,
+        "client": client,
+        "scheme": scheme,
+        "method": "GET",
+        "root_path": root_path,
+        "path": "/",
+        "raw_path": b"/",
+        "query_string": b"",
+        "headers": [],
+        "state": {},
+        "extensions": extensions,
+    }
+
+
+def request_scope(common: dict[str, Any], request: Request, state: dict[str, Any]) -> dict[str, Any]:
+    """Return the scope of a request (ASGI HTTP specification, "HTTP Connection Scope").
 
     ``root_path`` stands in front of ``path`` and ``raw_path``, as the specification has it and
     uvicorn does it.
     """
+    scope = common.copy()
     raw_path, _, query = request.target.partition(b"?")
     method = request.method
-    path = raw_path.decode("ascii") if b"%" not in raw_path else decode_path(raw_path)
+    scope["method"] = _METHODS.get(method) or method.decode("ascii")
+    scope["path"] = raw_path.decode("ascii") if b"%" not in raw_path else decode_path(raw_path)
+    scope["raw_path"] = raw_path
+    scope["query_string"] = query
+    scope["headers"] = request.fields
+    # Mappings of its own for each request: applications do write to them.
+    scope["asgi"] = _ASGI.copy()
+    scope["state"] = state
+    root_path = scope["root_path"]
     if root_path:
-        path = root_path + path
-        raw_path = root_path.encode() + raw_path
-    return {
-        "type": "http",
-        # A mapping of its own for each request: applications do write to it.
-        "asgi": {"version": ASGI_VERSION, "spec_version": SPEC_VERSION},
-        "http_version": request.http_version,
-        "server": server,
-        "client": client,
-        "scheme": scheme,
-        "method": _METHODS.get(method) or method.decode("ascii"),
-        "root_path": root_path,
-        "path": path,
-        "raw_path": raw_path,
-        "query_string": query,
-        "headers": request.fields,
-        "state": state,
-        "extensions": extensions,
-    }
+        scope["path"] = root_path + scope["path"]
+        scope["raw_path"] = root_path.encode() + raw_path
+    if request.http_version != "1.1":
+        scope["http_version"] = request.http_version
+    if request.takes_trailers:
+        scope["extensions"] = {**scope["extensions"], "http.response.trailers": {}}
+    return scope

@@ -7,6 +7,7 @@ sees a body can be shared by all connections of a worker, which saves its memory
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import h11
@@ -31,51 +32,65 @@ class HeadParser(Protocol):
 
 
 class HttptoolsParser:
-    """llhttp through httptools: the default."""
+    """llhttp through httptools: the default.
+
+    A callback in Python for each field would cost more than the parsing. So llhttp's fields go
+    straight into a dictionary, by its ``setdefault``; a head in which a name stands twice shows by
+    the number of its lines, and only such a head is read again with a callback of ours.
+    """
 
     def __init__(self) -> None:
-        self._fields: Fields = []
-        self._parser = httptools.HttpRequestParser(self)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by httptools for each field line."""
-        self._fields.append((name.lower(), value))
+        self._once: dict[bytes, bytes] = {}
+        self._collector = _Collector(self._once.setdefault)
+        self.reset()
 
     def fields(self, head: bytes) -> Fields:
         """Return lower-case names and stripped values in wire order. Raises ``HeadRejected``."""
-        fields: Fields = []
-        self._fields = fields
+        once = self._once
         try:
             self._parser.feed_data(head)
         except httptools.HttpParserUpgrade:
             self.reset()  # raised at the end of any head with "Connection: upgrade", whatever our answer will be
         except httptools.HttpParserError:
-            fields = self._fields_afresh(head)
+            once.clear()
+            # llhttp ends a connection for reasons that are none to us, such as "Proxy-Connection: close", and
+            # this parser serves many: what one client sent must never show in the answer to another.
+            return self._fields_afresh(head)
+        if len(once) != head.count(b"\r\n") - 2:
+            once.clear()
+            return self._fields_afresh(head)
+        fields = [(name.lower(), value) for name, value in once.items()]
+        once.clear()
         if b" \r\n" in head or b"\t\r\n" in head:
             return [(name, value.rstrip(b" \t")) for name, value in fields]
         return fields
 
     def _fields_afresh(self, head: bytes) -> Fields:
-        """Try again with a parser that has seen nothing, since the fault may be the head before.
-
-        llhttp ends a connection for reasons that are none to us, such as ``Proxy-Connection: close``. This
-        parser serves many connections: what one client sent must never show in the answer to another.
-        """
-        fields: Fields = []
-        self._fields = fields
+        """Read a head with a parser that has seen nothing, field by field."""
         self.reset()
+        fields: Fields = []
         try:
-            self._parser.feed_data(head)
+            httptools.HttpRequestParser(
+                _Collector(lambda name, value: fields.append((name.lower(), value.rstrip(b" \t"))))
+            ).feed_data(head)
         except httptools.HttpParserUpgrade:
-            self.reset()
+            pass
         except httptools.HttpParserError as error:
-            self.reset()
             raise HeadRejected(str(error)) from None
         return fields
 
     def reset(self) -> None:
         """Start afresh: llhttp now waits for a body that we read ourselves, or refuses to go on after "close"."""
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser = httptools.HttpRequestParser(self._collector)
+
+
+class _Collector:
+    """What httptools calls back: only for fields."""
+
+    __slots__ = ("on_header",)
+
+    def __init__(self, on_header: Callable[[bytes, bytes], object]) -> None:
+        self.on_header = on_header
 
 
 class H11Parser:

@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
-from keepserve.asgi.exchange import Exchange
-from keepserve.asgi.scope import Address, http_scope
+from keepserve.asgi.exchange import DONE, Exchange
+from keepserve.asgi.scope import Address, connection_scope, request_scope
 from keepserve.proxy.forwarded import forwarded_client
 from keepserve.server.state import WorkerState, address_of, reset_on_close
 from keepserve.telemetry.reasons import CloseReason
@@ -49,11 +49,11 @@ class Connection(asyncio.Protocol):
         "_client",
         "_closed",
         "_exchange",
-        "_extensions",
         "_half_closed",
         "_in_kernel",
         "_paused",
         "_receiving",
+        "_scope",
         "_sending_over",
         "_server",
         "_stall",
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
         self.slot = -1
         self.write_paused = False
         self._exchange: Exchange | None = None
-        self._extensions: dict[str, Any] | None = None
+        self._scope: dict[str, Any] | None = None
         self._write_waiter: asyncio.Future[None] | None = None
         self._stall: ProgressClock | None = None
         self._written = 0
@@ -292,26 +292,13 @@ class Connection(asyncio.Protocol):
         if state.concurrency and len(state.tasks) >= state.concurrency:
             self._refuse_overload(exchange)
             return
-        extensions = self._extensions
-        if extensions is None:
-            extensions = self._extensions = _extensions(self)
-        if request.takes_trailers:
-            extensions = {**extensions, "http.response.trailers": {}}
-        client: Address | None = self._client
-        scheme = "https" if self._tls else "http"
+        scope = request_scope(self._scope or self._connection_scope(), request, state.app_state.copy())
         if self._trusted:
-            address, said = forwarded_client(request.fields, state.trusted)
-            client = (address, 0) if address is not None else client
-            scheme = said or scheme
-        scope = http_scope(
-            request,
-            scheme=scheme,
-            client=client,
-            server=self._server,
-            root_path=state.settings.root_path,
-            state=state.app_state.copy(),
-            extensions=extensions,
-        )
+            address, scheme = forwarded_client(request.fields, state.trusted)
+            if address is not None:
+                scope["client"] = (address, 0)
+            if scheme is not None:
+                scope["scheme"] = scheme
         coroutine = state.app(scope, exchange.receive, exchange.send)
         if EAGER:
             exchange.eager = True
@@ -330,6 +317,21 @@ class Connection(asyncio.Protocol):
         if exchange.overfull:
             self._regulate()
 
+    def _connection_scope(self) -> dict[str, Any]:
+        """Return what all scopes of this connection share; made on the first request, so that idling costs less."""
+        self._scope = connection_scope(
+            "https" if self._tls else "http",
+            self._client,
+            self._server,
+            self.state.settings.root_path,
+            {
+                "http.response.pathsend": {},
+                "http.response.early_hint": {},
+                "keepserve": ConnectionFacts(self),
+            },
+        )
+        return self._scope
+
     def _task_done(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
         state = self.state
         state.tasks.discard(task)
@@ -338,12 +340,13 @@ class Connection(asyncio.Protocol):
             state.on_quiet()
 
     def _app_done(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
-        if task.cancelled():
-            if not exchange.done:
+        try:
+            error = task.exception()
+        except asyncio.CancelledError:
+            if exchange.phase != DONE:
                 exchange.cut()
             return
-        error = task.exception()
-        if error is not None or not exchange.done:
+        if error is not None or exchange.phase != DONE:
             exchange.app_ended(error)
 
     def _refuse_overload(self, exchange: Exchange) -> None:
@@ -523,15 +526,6 @@ class ConnectionFacts(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return 4
-
-
-def _extensions(connection: Connection) -> dict[str, Any]:
-    """Return the extensions every request of a connection may use; one mapping for all of them."""
-    return {
-        "http.response.pathsend": {},
-        "http.response.early_hint": {},
-        "keepserve": ConnectionFacts(connection),
-    }
 
 
 def _address(transport: asyncio.Transport, name: str) -> Address | None:
