@@ -55,6 +55,11 @@ def adapted(directory: Path, port: int, backend: int, *, idle: str | None = None
     return text
 
 
+def arguments(binary: str, directory: Path) -> list[str]:
+    """NGINX's command line, with everything it reads and writes below ``directory``."""
+    return [binary, "-p", str(directory), "-c", str(directory / "nginx.conf"), "-e", str(directory / "error.log")]
+
+
 @contextlib.contextmanager
 def nginx(directory: Path, backend: int, *, idle: str | None = None) -> Iterator[int]:
     """NGINX in front of ``backend``; gives its port. ``idle`` is the upstream keep-alive time, NGINX's notation.
@@ -66,13 +71,11 @@ def nginx(directory: Path, backend: int, *, idle: str | None = None) -> Iterator
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
-    configuration = directory / "nginx.conf"
-    configuration.write_text(adapted(directory, port, backend, idle=idle))
+    (directory / "nginx.conf").write_text(adapted(directory, port, backend, idle=idle))
     output = directory / "output"
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [binary, "-p", str(directory), "-c", str(configuration), "-e", str(directory / "error.log")]
-            + ["-g", "daemon off;"],
+            [*arguments(binary, directory), "-g", "daemon off;"],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

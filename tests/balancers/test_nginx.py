@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.balancers.nginx import adapted, find_nginx, nginx
+from tests.balancers.nginx import adapted, arguments, find_nginx, nginx
 from tests.support.serving import ROOT, clean_environment, serving
 
 APP = "tests.balancers.app:app"
@@ -72,7 +72,7 @@ def test_nginx_that_reuses_connections_at_its_idle_limit_answers_no_502(
 def test_the_deployed_configuration_is_complete(tmp_path: Path) -> None:
     (tmp_path / "nginx.conf").write_text(adapted(tmp_path, 1, 2))
     done = subprocess.run(
-        [find_nginx(), "-t", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "errors")],
+        [*arguments(find_nginx(), tmp_path), "-t"],
         capture_output=True,
         text=True,
         timeout=10,
