@@ -13,10 +13,13 @@ clock: late by a tick at the most, never early.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable
 from typing import Protocol
+
+logger = logging.getLogger("keepserve")
 
 TICK = 0.1
 """Seconds between two looks at the clock: how late a deadline may be noticed."""
@@ -87,7 +90,10 @@ class Wheel:
         """Visit what had traffic, then act on every deadline that has passed at ``now``."""
         touched, self.touched = self.touched, []
         for timed in touched:
-            self._file(timed, timed.settle(now))
+            try:
+                self._file(timed, timed.settle(now))
+            except Exception:
+                logger.exception("A connection failed while its clocks were set; the others go on")
         current = math.floor(now / self._tick)
         if current - self._done > len(self._slots):
             due = sorted(slot for slot in self._slots if slot <= current)
@@ -97,7 +103,10 @@ class Wheel:
         for slot in due:
             for timed in self._slots.pop(slot):
                 timed.slot = -1
-                self._file(timed, timed.expire(now))
+                try:
+                    self._file(timed, timed.expire(now))
+                except Exception:
+                    logger.exception("A connection failed when its time had come; the others go on")
 
     def _file(self, timed: Timed, deadline: float) -> None:
         if deadline == math.inf:
