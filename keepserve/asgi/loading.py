@@ -168,6 +168,8 @@ def _callables_hint(owner: object, names: list[str]) -> str:
     here = owner.__name__
     candidates = []
     for one in names:
+        if one.startswith("_"):
+            continue
         value = getattr(owner, one, None)
         if callable(value) and getattr(value, "__module__", here) == here and not inspect.isclass(value):
             candidates.append(one)

@@ -238,7 +238,10 @@ class Supervisor:
             self._on_wanted_exit(worker, status, how)
         elif not worker.slot.proven and not self._settings.reload:
             code = boot_failure_code(status)
-            logger.error("%s, before it was ready; keepserve stops (exit code %d)", how, code)
+            # A worker that chose its exit code has said why; one cause must not look like two errors.
+            told = os.waitstatus_to_exitcode(status) == code
+            level = logging.INFO if told else logging.ERROR
+            logger.log(level, "%s, before it was ready; keepserve stops (exit code %d)", how, code)
             self._exit_code = code
             self._stop(Order.STOP_INTERACTIVE)
         elif self._settings.reload and os.waitstatus_to_exitcode(status) == exitcodes.APP:
@@ -344,6 +347,7 @@ class Supervisor:
         if self._watcher is not None:
             self._watcher.start(self._isolate_watcher)
             self._selector.register(self._watcher, selectors.EVENT_READ, self._on_change)
+            logger.debug("Source files are watched by process %d", self._watcher.pid)
 
     def _isolate_watcher(self) -> None:
         self._inbox.close()
