@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+from types import TracebackType
 from typing import Any
 
 from keepserve.asgi.types import ASGI_VERSION, LIFESPAN_SPEC_VERSION, CoroutineApp, Message
@@ -39,6 +40,7 @@ class Lifespan:
         self._started: asyncio.Future[str | None] | None = None
         self._stopped: asyncio.Future[str | None] | None = None
         self._received = False
+        self._own_traceback: TracebackType | None = None
         self.state: dict[str, Any] = {}
         self.context = contextvars.copy_context()
 
@@ -77,7 +79,7 @@ class Lifespan:
         if self._mode == "on":
             raise LifespanError(
                 "The application raised an exception in its lifespan startup.", show_traceback=True
-            ) from error
+            ) from error.with_traceback(self._own_traceback)
         if self._received:
             logger.warning(
                 "The application raised %s in its lifespan startup; going on without lifespan "
@@ -125,6 +127,8 @@ class Lifespan:
         try:
             await self._app(scope, self._receive, self._send)
         except BaseException as error:
+            # From the application's first frame on: ours, and asyncio's, say nothing to its author.
+            self._own_traceback = error.__traceback__ and error.__traceback__.tb_next
             waiting = self._started if not self._started.done() else self._stopped
             if waiting.done():
                 raise
