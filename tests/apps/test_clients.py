@@ -115,7 +115,7 @@ def test_wrk_sees_no_error(base: str) -> None:
     if binary is None:
         pytest.skip("wrk is not installed (Debian: apt-get install wrk)")
     done = subprocess.run(
-        [binary, "--threads", "1", "--connections", "32", "--duration", "2s", f"{base}/hello"],
+        [binary, "--threads", "1", "--connections", "32", "--duration", "1s", f"{base}/hello"],
         capture_output=True,
         text=True,
         timeout=20,
