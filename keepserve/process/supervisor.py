@@ -90,6 +90,7 @@ class Supervisor:
         with SignalInbox() as self._inbox:
             try:
                 self._selector.register(self._inbox, selectors.EVENT_READ, self._on_signals)
+                self._reap()  # children of the shell that became us by exec, which ended before we listened
                 self._start_watching()
                 self._slots[0].due = time.monotonic()
                 while self._stage is Stage.RUNNING or self._workers:

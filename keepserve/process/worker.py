@@ -62,16 +62,27 @@ async def _serve(context: WorkerContext) -> None:
     server = Server(settings, ssl_context=context.ssl_context)
     link = SupervisorLink(server, context.channel, settings.stop_budget + ORPHAN_MARGIN)
     link.connect()
+
+    def started() -> None:
+        # uvloop does not raise when listen(2) fails.
+        if not all(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) for sock in context.sockets):
+            raise _too_late(context.sockets)
+        link.report_ready()
+
     reserve(context.sockets, reserved=False)
     try:
-        await server.serve(context.sockets, on_started=link.report_ready)
+        await server.serve(context.sockets, on_started=started)
     except OSError as error:
         if error.errno != errno.EADDRINUSE or server.started:
             raise
-        where = ", ".join(display(sock) for sock in context.sockets)
-        raise BindError(f"Another server began to listen on {where} while this one was starting.") from None
+        raise _too_late(context.sockets) from None
     finally:
         link.disconnect()
+
+
+def _too_late(sockets: list[socket.socket]) -> BindError:
+    where = ", ".join(display(sock) for sock in sockets)
+    return BindError(f"Another server began to listen on {where} while this one was starting: only one can.")
 
 
 class SupervisorLink:

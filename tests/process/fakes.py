@@ -5,6 +5,7 @@ Each says on standard error what happens to it: ``up PID TIME`` (monotonic), ``o
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -129,6 +130,13 @@ def descriptors(context: WorkerContext) -> int:
     return obedient(context)
 
 
+def served(context: WorkerContext) -> int:
+    """The real thing."""
+    from keepserve.process.worker import worker_main
+
+    return worker_main(context)
+
+
 ENTRIES: dict[str, Callable[[WorkerContext], int]] = {
     entry.__name__: entry
     for entry in (
@@ -142,15 +150,17 @@ ENTRIES: dict[str, Callable[[WorkerContext], int]] = {
         crashes,
         fails_second,
         descriptors,
+        served,
     )
 }
 
 
 def main(name: str, options: dict[str, Any]) -> int:
-    """Run a supervisor. Options in capitals replace constants of the supervisor, ``before`` names a preparation."""
+    """Run a supervisor. Options in capitals replace constants, ``before`` names a preparation."""
     for constant in [option for option in options if option.isupper()]:
-        assert hasattr(supervisor, constant)
-        setattr(supervisor, constant, options.pop(constant))
+        module = supervisor if hasattr(supervisor, constant) else importlib.import_module("keepserve.process.worker")
+        assert hasattr(module, constant)
+        setattr(module, constant, options.pop(constant))
     if options.pop("before", "") == "stranger":
         stranger()
     everything: dict[str, Any] = {"port": 0, "loop": "asyncio"} | options

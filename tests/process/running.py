@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -51,13 +52,20 @@ class Running:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
-    def said(self, pattern: str, times: int = 1) -> list[str]:
+    def said(self, pattern: str, times: int = 1, *, by_orphans: bool = False) -> list[str]:
         """Wait until the log has ``pattern`` that often; its matches (group 1, or the whole match)."""
         expression = re.compile(pattern)
+
+        def matches() -> list[str]:
+            over = (
+                not by_orphans and self.process.poll() is not None
+            )  # asked first: what it said last must not be missed
+            found: list[str] = expression.findall(self.log)
+            assert len(found) >= times or not over, f"it ended without: {pattern}"
+            return found if len(found) >= times else []
+
         try:
-            found: list[str] = eventually(
-                lambda: len(matches := expression.findall(self.log)) >= times and matches, pattern
-            )
+            found: list[str] = eventually(matches, pattern)
         except AssertionError as error:
             raise AssertionError(f"{error}; the log:\n{self.log}") from None
         return found
@@ -72,6 +80,10 @@ class Running:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running; the log:\n{self.log}") from None
 
+    def closing(self) -> contextlib.closing[Running]:
+        """For use in a with statement."""
+        return contextlib.closing(self)
+
     def close(self) -> None:
         """Leave nothing behind: the supervisor is killed and its workers follow."""
         if self.process.poll() is None:
@@ -83,14 +95,14 @@ class Running:
 def fake(entry: str, log: Path, *, popen: dict[str, Any] | None = None, **options: Any) -> Iterator[Running]:
     """A supervisor whose workers run ``entry`` of `tests.process.fakes`; options are those of its main."""
     command = ["-m", "tests.process.fakes", entry, json.dumps(options)]
-    with contextlib.closing(Running(command, log, **(popen or {}))) as running:
+    with Running(command, log, **(popen or {})).closing() as running:
         yield running
 
 
 @contextlib.contextmanager
 def server(log: Path, *arguments: str, **popen: Any) -> Iterator[Running]:
     """``python -m keepserve`` with these arguments."""
-    with contextlib.closing(Running(["-m", "keepserve", *arguments], log, **popen)) as running:
+    with Running(["-m", "keepserve", *arguments], log, **popen).closing() as running:
         yield running
 
 
@@ -142,3 +154,11 @@ def can_bind(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def can_unshare() -> str:
+    """Why this machine cannot run a process as PID 1; empty if it can."""
+    if shutil.which("unshare") is None:
+        return "there is no unshare(1)"
+    tried = subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], capture_output=True, check=False)
+    return "" if tried.returncode == 0 else "unshare is not permitted here"
