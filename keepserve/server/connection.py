@@ -118,7 +118,7 @@ class Connection(asyncio.Protocol):
                     self._begin(event, now)
                 else:
                     self._handle(event, now)
-            events = engine.proceed(now) if engine.backlog else ()
+            events = self._pipelined(now) if engine.backlog else ()
         self._receiving = False
         self._after()
 
@@ -149,6 +149,7 @@ class Connection(asyncio.Protocol):
             exchange.disconnect()
         self.write_paused = False
         self._wake_writer()
+        self._scope = None  # it refers to us: without it the memory is free at once, not at the next collection
         self.state.wheel.forget(self)
         self.state.connection_closed(self, reason)
         logger.debug("Connection from %s closed: %s", self._client, reason.value)
@@ -161,6 +162,8 @@ class Connection(asyncio.Protocol):
         """The client has caught up."""
         self.write_paused = False
         self._wake_writer()
+        if self._exchange is None and not self._receiving:
+            self._go_on()
 
     # For the exchange.
 
@@ -169,8 +172,11 @@ class Connection(asyncio.Protocol):
         return self.state.clock()
 
     def flush(self) -> None:
-        """Send what the engine has put out; while bytes are being received, leave it to the end of that."""
-        if not self._receiving:
+        """Send what the engine has put out; while bytes are being received, leave it to the end of that.
+
+        Unless it is much: an application that streams without ever waiting must meet the client's pace.
+        """
+        if not self._receiving or sum(map(len, self.engine.out)) > GATHER_FROM:
             self._after()
 
     async def drained(self) -> None:
@@ -194,17 +200,10 @@ class Connection(asyncio.Protocol):
             self._log(exchange.request.method, exchange.request.target, exchange)
         if self._receiving:
             return
-        engine = self.engine
-        if engine.backlog or self._half_closed:
-            self._receiving = True
-            now = state.clock()
-            events = engine.proceed(now)
-            while events:
-                for event in events:
-                    self._handle(event, now)
-                events = engine.proceed(now)
-            self._receiving = False
-        self._after()
+        if self.engine.backlog or self._half_closed:
+            self._go_on()
+        else:
+            self._after()
 
     # For the server.
 
@@ -299,7 +298,11 @@ class Connection(asyncio.Protocol):
                 scope["client"] = (address, 0)
             if scheme is not None:
                 scope["scheme"] = scheme
-        coroutine = state.app(scope, exchange.receive, exchange.send)
+        try:
+            coroutine = state.app(scope, exchange.receive, exchange.send)
+        except Exception as error:  # it takes other arguments: nothing of it has run
+            exchange.app_ended(error)
+            return
         if EAGER:
             exchange.eager = True
             task: asyncio.Task[None] = asyncio.Task(
@@ -316,6 +319,24 @@ class Connection(asyncio.Protocol):
         task.add_done_callback(partial(self._task_done, exchange))
         if exchange.overfull:
             self._regulate()
+
+    def _go_on(self) -> None:
+        """A response is complete: serve what was pipelined behind it."""
+        self._receiving = True
+        now = self.state.clock()
+        events = self._pipelined(now)
+        while events:
+            for event in events:
+                self._handle(event, now)
+            events = self._pipelined(now)
+        self._receiving = False
+        self._after()
+
+    def _pipelined(self, now: float) -> Sequence[Event]:
+        """Return what comes next in the backlog, but nothing while the client does not read its answers."""
+        if sum(map(len, self.engine.out)) > GATHER_FROM:
+            self._after()
+        return () if self.write_paused else self.engine.proceed(now)
 
     def _connection_scope(self) -> dict[str, Any]:
         """Return what all scopes of this connection share; made on the first request, so that idling costs less."""
@@ -405,7 +426,7 @@ class Connection(asyncio.Protocol):
             self.state.wheel.touched.append(self)
         if engine.ending:
             self._wind_up()
-        elif engine.backlog or self._paused:
+        elif engine.backlog or self._paused or self.write_paused:
             self._regulate()
 
     def _wind_up(self) -> None:
@@ -430,11 +451,14 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _regulate(self) -> None:
-        """Read from the socket only while there is room for what would come."""
+        """Read from the socket only while there is room for what would come, and for the answer to it."""
         if self._closed or self._half_closed or self._sending_over:
             return
         exchange = self._exchange
-        full = len(self.engine.backlog) > BODY_HIGH_WATER or (exchange is not None and exchange.overfull)
+        if exchange is None:
+            full = self.write_paused or len(self.engine.backlog) > BODY_HIGH_WATER
+        else:
+            full = exchange.overfull or len(self.engine.backlog) > BODY_HIGH_WATER
         if full != self._paused:
             self._paused = full
             self.engine.hold(full, self.state.clock())
