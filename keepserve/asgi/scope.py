@@ -59,7 +59,7 @@ def request_scope(common: dict[str, Any], request: Request, state: dict[str, Any
     raw_path, _, query = request.target.partition(b"?")
     method = request.method
     scope["method"] = _METHODS.get(method) or method.decode("ascii")
-    scope["path"] = raw_path.decode("ascii") if b"%" not in raw_path else decode_path(raw_path)
+    scope["path"] = raw_path.decode("ascii") if raw_path.find(b"%") < 0 else decode_path(raw_path)
     scope["raw_path"] = raw_path
     scope["query_string"] = query
     scope["headers"] = request.fields

@@ -61,7 +61,8 @@ class HttptoolsParser:
             return self._fields_afresh(head)
         fields = [(name.lower(), value) for name, value in once.items()]
         once.clear()
-        if b" \r\n" in head or b"\t\r\n" in head:
+        # find, not "in": for bytes that first tries the needle as a number, by way of an exception.
+        if head.find(b" \r\n") >= 0 or head.find(b"\t\r\n") >= 0:
             return [(name, value.rstrip(b" \t")) for name, value in fields]
         return fields
 
