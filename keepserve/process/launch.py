@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import sys
 import threading
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ from keepserve.server.tls import build_context
 from keepserve.telemetry.logs import configure_logging
 
 logger = logging.getLogger("keepserve")
+
+_MOST_DESCRIPTORS = 65536 if sys.platform != "darwin" else 10240
+"""What the limit on open files is raised to, if the system allows that many. macOS refuses more than OPEN_MAX."""
 
 
 def run_supervised(
@@ -38,6 +42,7 @@ def run_supervised(
             f"{threading.current_thread().name}; in a thread, use keepserve.Server and await its serve()."
         )
     _open_standard_streams()
+    _raise_descriptor_limit()
     with contextlib.ExitStack() as bound:
         try:
             configure_logging(settings)
@@ -96,3 +101,18 @@ def _open_standard_streams() -> None:
             os.fstat(wanted)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+
+
+def _raise_descriptor_limit() -> None:
+    """Raise the soft limit on open files towards the hard one: each connection is one.
+
+    The usual soft limit, 1024, is that low for programs that use select(2), which we do not; a balancer's
+    idle connections alone may be more.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError):
+            logger.debug("The limit of %d open files could not be raised", soft)

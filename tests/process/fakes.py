@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -117,7 +118,7 @@ def fails_second(context: WorkerContext) -> int:
 
 
 def descriptors(context: WorkerContext) -> int:
-    """Says which descriptors it holds beside its own end of the channel and the listening sockets."""
+    """Says which descriptors it holds beside its channel and the listening sockets, and how many it may."""
     mine = {context.channel.fileno(), *(sock.fileno() for sock in context.sockets)}
     found = set()
     for fd in range(3, 64):
@@ -127,6 +128,7 @@ def descriptors(context: WorkerContext) -> int:
             continue
         found.add(fd)
     say(f"stray {os.getpid()} {sorted(found - mine)}")
+    say(f"limit {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}")
     return obedient(context)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import signal
 import socket
 import termios
@@ -151,8 +152,14 @@ def test_while_idle_it_has_one_thread_and_does_not_wake_up(log: Path) -> None:
 
 
 @linux
-def test_workers_hold_nothing_of_the_supervisors(log: Path) -> None:
-    with fake("descriptors", log, workers=3) as running:
+def test_workers_hold_nothing_of_the_supervisors_and_may_hold_many_connections(log: Path) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+    def lower() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+
+    with fake("descriptors", log, workers=3, popen={"preexec_fn": lower}) as running:
+        assert int(running.said(r"limit (\d+)")[0]) == (65536 if hard == resource.RLIM_INFINITY else min(hard, 65536))
         assert running.said(r"stray \d+ (.*)", 3) == ["[]"] * 3
         # A replacement is forked while the other channels are open.
         os.kill(_pids(running, 3)[0], signal.SIGKILL)
