@@ -44,6 +44,9 @@ class Wire(Protocol):
     def body_taken(self) -> None:
         """The application has taken the request body that was buffered: read on."""
 
+    def head_held(self, exchange: Exchange) -> None:
+        """Call ``flush_head`` once the loop has turned: an application that now waits must not keep its head back."""
+
     def responded(self, exchange: Exchange) -> None:
         """The response is complete."""
 
@@ -207,9 +210,7 @@ class Exchange:
             if message.get("trailers", False):
                 self._trailers = []
             if not self.eager:
-                # Mostly the body follows before the loop turns and this finds nothing to do; but an
-                # application that now waits (server-sent events) must not keep its head back.
-                asyncio.get_running_loop().call_soon(self.flush_head)
+                self._wire.head_held(self)
         elif AWAITED < phase < TRAILERS and kind == "http.response.body":
             body = message.get("body", b"")
             if type(body) is not bytes:

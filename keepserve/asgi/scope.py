@@ -11,7 +11,7 @@ from keepserve.wire.engine import Request
 Address = tuple[str, int | None]
 
 # The same few dozen methods all day: a dictionary hit instead of a decode and a new string.
-_METHODS: dict[bytes, str] = {
+METHOD_NAMES: dict[bytes, str] = {
     name: name.decode() for name in (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS")
 }
 
@@ -58,7 +58,7 @@ def request_scope(common: dict[str, Any], request: Request, state: dict[str, Any
     scope = common.copy()
     raw_path, _, query = request.target.partition(b"?")
     method = request.method
-    scope["method"] = _METHODS.get(method) or method.decode("ascii")
+    scope["method"] = METHOD_NAMES.get(method) or method.decode("ascii")
     scope["path"] = raw_path.decode("ascii") if raw_path.find(b"%") < 0 else decode_path(raw_path)
     scope["raw_path"] = raw_path
     scope["query_string"] = query

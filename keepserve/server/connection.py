@@ -19,9 +19,10 @@ from functools import partial
 from typing import Any, cast
 
 from keepserve.asgi.exchange import DONE, Exchange
-from keepserve.asgi.scope import Address, connection_scope, request_scope
+from keepserve.asgi.scope import METHOD_NAMES, Address, connection_scope, request_scope
 from keepserve.proxy.forwarded import forwarded_client
 from keepserve.server.state import WorkerState, address_of, reset_on_close
+from keepserve.telemetry.access import AccessLog
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.wire.clocks import ProgressClock
 from keepserve.wire.engine import BODY_HIGH_WATER, NEVER, Body, Ending, Event, Rejected, Request
@@ -47,6 +48,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_client",
+        "_client_text",
         "_closed",
         "_exchange",
         "_half_closed",
@@ -96,6 +98,7 @@ class Connection(asyncio.Protocol):
         self._closed = self._half_closed = self._paused = self._receiving = self._sending_over = False
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER, low=WRITE_LOW_WATER)
         self._client = _address(transport, "peername")
+        self._client_text = _in_words(self._client)
         self._server = _address(transport, "sockname")
         self._trusted = bool(state.trusted) and self._is_trusted()
         state.accepted += 1
@@ -192,12 +195,17 @@ class Connection(asyncio.Protocol):
         if self._paused:
             self._regulate()
 
+    def head_held(self, exchange: Exchange) -> None:
+        """See that a held head does not wait for a body that is long in coming (server-sent events)."""
+        self.state.flush_later(exchange)
+
     def responded(self, exchange: Exchange) -> None:
         """The response is complete: log it, and go on with what the client sent meanwhile."""
         state = self.state
         self._exchange = None
-        if state.access is not None:
-            self._log(exchange.request.method, exchange.request.target, exchange)
+        access = state.access
+        if access is not None:
+            self._log(access, exchange.request, exchange.status, exchange.sent, state.clock() - exchange.started)
         if self._receiving:
             return
         if self.engine.backlog or self._half_closed:
@@ -296,6 +304,7 @@ class Connection(asyncio.Protocol):
             address, scheme = forwarded_client(request.fields, state.trusted)
             if address is not None:
                 scope["client"] = (address, 0)
+                self._client_text = address
             if scheme is not None:
                 scope["scheme"] = scheme
         try:
@@ -382,21 +391,24 @@ class Connection(asyncio.Protocol):
             exchange.disconnect()
         if event.status:
             logger.debug("Request from %s rejected with %d: %s", self._client, event.status, event.detail)
-            if self.state.access is not None:
-                request = exchange.request if exchange is not None else event
-                self._log(request.method, request.target, None, event.status)
+            access = self.state.access
+            if access is not None:
+                request = (
+                    exchange.request
+                    if exchange is not None
+                    else Request(event.stream, event.method, event.target, "1.1", [], True)
+                )
+                self._log(access, request, event.status, 0, 0.0)
 
-    def _log(self, method: bytes, target: bytes, exchange: Exchange | None, status: int = 0) -> None:
-        access, client = self.state.access, self._client
-        assert access is not None
+    def _log(self, access: AccessLog, request: Request, status: int, sent: int, duration: float) -> None:
         access.log(
-            f"{client[0]}:{client[1]}" if client is not None and client[1] is not None else "unix",
-            method.decode("latin-1"),
-            target,
-            exchange.request.http_version if exchange is not None else "1.1",
-            exchange.status if exchange is not None else status,
-            exchange.sent if exchange is not None else 0,
-            self.state.clock() - exchange.started if exchange is not None else 0.0,
+            self._client_text,
+            METHOD_NAMES.get(request.method) or request.method.decode("latin-1"),
+            request.target,
+            request.http_version,
+            status,
+            sent,
+            duration,
             self.engine.requests,
         )
 
@@ -550,6 +562,14 @@ class ConnectionFacts(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return 4
+
+
+def _in_words(address: Address | None) -> str:
+    """Return an address as the access log shows it."""
+    if address is None or address[1] is None:
+        return "unix"
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _address(transport: asyncio.Transport, name: str) -> Address | None:

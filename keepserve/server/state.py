@@ -22,6 +22,7 @@ from keepserve.telemetry.reasons import CloseReason
 from keepserve.wire.engine import Limits
 
 if TYPE_CHECKING:
+    from keepserve.asgi.exchange import Exchange
     from keepserve.server.connection import Connection
 
 
@@ -92,6 +93,7 @@ class WorkerState:
         # uvloop writes several buffers with one system call; the stock loop of 3.12.0-3.12.8 and
         # 3.13.0-3.13.1 never pauses in writelines (cpython#127655), so there they are joined.
         self.gathers_writes = type(loop).__module__.startswith("uvloop")
+        self._held: list[Exchange] = []
         self._wall = wall
         self._spread = spread
         self._parser = PARSERS[settings.http1]()
@@ -117,6 +119,20 @@ class WorkerState:
             max_requests=max(1, round(requests * factor)) if requests else 0,
             max_age=settings.max_connection_age * factor,
         )
+
+    def flush_later(self, exchange: Exchange) -> None:
+        """Flush an exchange's head when the loop has turned, unless its body has come by then, as it mostly has.
+
+        One call for all of a turn's exchanges: a handle for each would cost more than what it finds to do.
+        """
+        if not self._held:
+            self.loop.call_soon(self._flush_held)
+        self._held.append(exchange)
+
+    def _flush_held(self) -> None:
+        held, self._held = self._held, []
+        for exchange in held:
+            exchange.flush_head()
 
     def connection_closed(self, connection: Connection, reason: CloseReason) -> None:
         """Count a closed connection."""
