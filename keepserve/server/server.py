@@ -103,6 +103,7 @@ class Server:
             AppLoadError: the application cannot be imported.
             LifespanError: its startup failed.
             BindError: an address cannot be bound.
+            OSError: an address was bound, but by the time of listening another server had taken it.
             ConfigError: the certificate cannot be used.
         """
         settings = self.settings
@@ -119,18 +120,22 @@ class Server:
         lifespan = Lifespan(app, settings.lifespan)
         state = WorkerState(settings, app, loop, access=access)
         try:
-            if await self._start_up(lifespan):
-                state.app_state, state.context = lifespan.state, lifespan.context
-                if access is not None:
-                    access.start()
-                self.state = state
-                await self._listen(state, sockets, context)
-                self.started = True
-                if on_started is not None:
-                    on_started()
-                await self._stop.wait()
-                await self._drain(state, sockets, context)
-            await lifespan.shutdown(settings.shutdown_timeout)
+            up = await self._start_up(lifespan)
+            try:
+                if up:
+                    state.app_state, state.context = lifespan.state, lifespan.context
+                    if access is not None:
+                        access.start()
+                    self.state = state
+                    await self._listen(state, sockets, context)
+                    self.started = True
+                    if on_started is not None:
+                        on_started()
+                    await self._stop.wait()
+                    await self._drain(state, sockets, context)
+            finally:
+                # What was started up is shut down, also when the address turns out to be taken.
+                await lifespan.shutdown(settings.shutdown_timeout)
         finally:
             state.wheel.stop()
             if access is not None:
@@ -160,6 +165,8 @@ class Server:
         state.wheel.turn(state.loop)
         settings = self.settings
         for sock in sockets:
+            # Here and not in create_server alone, because uvloop does not raise when listen(2) fails.
+            sock.listen(settings.backlog)
             # The loop gets a duplicate: the original is needed once more, to empty the accept queue.
             server = await state.loop.create_server(
                 partial(Connection, state, context is not None),
