@@ -8,6 +8,7 @@ most responses are one write.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -155,8 +156,8 @@ class Exchange:
         self.phase = STREAMING
         try:
             self._wire.engine.respond(self.request.stream, self.status, self._fields, b"", False)
-        except ResponseError as error:
-            self.phase = AWAITED
+        except Exception as error:
+            self.phase = AWAITED  # nothing of it was sent
             self._fail(error)
         self._wire.flush()
 
@@ -255,8 +256,9 @@ class Exchange:
 
     async def _send_file(self, path: str) -> None:
         """Send a file as the body (``http.response.pathsend``), in chunks that wait for the client."""
-        async for chunk, complete in read_chunks(path):
-            await self.send({"type": "http.response.body", "body": chunk, "more_body": not complete})
+        async with contextlib.aclosing(read_chunks(path)) as chunks:
+            async for chunk, complete in chunks:
+                await self.send({"type": "http.response.body", "body": chunk, "more_body": not complete})
 
     # The end.
 
@@ -270,7 +272,7 @@ class Exchange:
     def app_ended(self, error: BaseException | None) -> None:
         """The application returned, or raised ``error``: see that the client learns of an unfinished response."""
         if self.phase == DONE:
-            if error is not None and not (self.disconnected and isinstance(error, ClientDisconnected)):
+            if error is not None and not (self.disconnected and _comes_of_the_disconnect(error)):
                 self._log(error)
             return
         if error is None:
@@ -314,6 +316,15 @@ class Exchange:
             self._waiter = None
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _comes_of_the_disconnect(error: BaseException | None) -> bool:
+    """Whether an error is our ``ClientDisconnected``, or what a framework made of it."""
+    while error is not None and not isinstance(error, ClientDisconnected):
+        if isinstance(error, BaseExceptionGroup):
+            return all(map(_comes_of_the_disconnect, error.exceptions))
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _as_bytes(body: Any) -> bytes:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from io import FileIO
 
 CHUNK = 256 * 1024
 """Bytes read at a time: large enough that the hop to a thread does not show, small enough for a slow client."""
 
 
-async def read_chunks(path: str) -> AsyncIterator[tuple[bytes, bool]]:
+async def read_chunks(path: str) -> AsyncGenerator[tuple[bytes, bool]]:
     """Yield ``(bytes, is_last)`` of a regular file; an empty file gives one empty chunk.
 
     The size is what the file had when it was opened, so that a file being appended to ends.

@@ -381,6 +381,8 @@ class Http1Engine:
 
     def abandon(self, stream: int, reason: CloseReason) -> None:
         """The response under way will not be finished; the peer must be able to tell (RFC 9112 §8)."""
+        if self._request == ENDED:
+            return  # for a reason found before: what is sent already tells
         self._end(reason, Ending.LINGER if self._writer.cut_shows else Ending.RESET)
 
     def _discardable(self) -> bool:

@@ -304,7 +304,8 @@ class Connection(asyncio.Protocol):
             address, scheme = forwarded_client(request.fields, state.trusted)
             if address is not None:
                 scope["client"] = (address, 0)
-                self._client_text = address
+            # Several clients share a proxy's connection: each request has its own.
+            self._client_text = address or _in_words(self._client)
             if scheme is not None:
                 scope["scheme"] = scheme
         try:
@@ -393,6 +394,8 @@ class Connection(asyncio.Protocol):
             logger.debug("Request from %s rejected with %d: %s", self._client, event.status, event.detail)
             access = self.state.access
             if access is not None:
+                if exchange is None and self._trusted:
+                    self._client_text = _in_words(self._client)  # the last request's client is not this one's
                 request = (
                     exchange.request
                     if exchange is not None

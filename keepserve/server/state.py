@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from keepserve.asgi.exchange import HEAD_HELD, Exchange
 from keepserve.asgi.types import CoroutineApp
 from keepserve.config import Settings
 from keepserve.http1.engine import Http1Engine
@@ -22,7 +23,6 @@ from keepserve.telemetry.reasons import CloseReason
 from keepserve.wire.engine import Limits
 
 if TYPE_CHECKING:
-    from keepserve.asgi.exchange import Exchange
     from keepserve.server.connection import Connection
 
 
@@ -131,7 +131,15 @@ class WorkerState:
 
     def _flush_held(self) -> None:
         held, self._held = self._held, []
-        for exchange in held:
+        waiting = [exchange for exchange in held if exchange.phase == HEAD_HELD]
+        if waiting:
+            # One turn more: the end of an application that has failed meanwhile is told in this one, and
+            # a head that is still held can become a 500.
+            self.loop.call_soon(self._flush_waiting, waiting)
+
+    @staticmethod
+    def _flush_waiting(waiting: list[Exchange]) -> None:
+        for exchange in waiting:
             exchange.flush_head()
 
     def connection_closed(self, connection: Connection, reason: CloseReason) -> None:
