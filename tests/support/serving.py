@@ -87,8 +87,8 @@ class ServerProcess:
 
     def wait_ready(self, workers: int = 1) -> None:
         """Wait until all workers serve."""
-        address = self.said(r"Ready after .* serves on (\S+)")
-        if match := re.fullmatch(r"https?://.*:(\d+)", address):
+        addresses = self.said(r"Ready after .* serves on (.+)")
+        if match := re.search(r"https?://\S*:(\d+)", addresses):
             self.port = int(match.group(1))
         if workers > 1:
             self.said(rf"All {workers} workers are ready")
