@@ -56,6 +56,8 @@ class Wire(Protocol):
 
 
 # How far the response has come. Plain numbers, because each message of each response compares them.
+OPENING = -1
+"""As ``HEAD_HELD``, but the head also waits for a file to be opened (``http.response.pathsend``)."""
 AWAITED = 0
 """The application has not begun it."""
 HEAD_HELD = 1
@@ -68,6 +70,7 @@ DONE = 4
 """Complete, or nobody is left to send it to."""
 
 _EXPECTED = {
+    OPENING: "nothing until the file of 'http.response.pathsend' is open",
     AWAITED: "'http.response.start'",
     HEAD_HELD: "'http.response.body'",
     STREAMING: "'http.response.body'",
@@ -256,9 +259,17 @@ class Exchange:
 
     async def _send_file(self, path: str) -> None:
         """Send a file as the body (``http.response.pathsend``), in chunks that wait for the client."""
-        async with contextlib.aclosing(read_chunks(path)) as chunks:
-            async for chunk, complete in chunks:
-                await self.send({"type": "http.response.body", "body": chunk, "more_body": not complete})
+        if self.phase == HEAD_HELD:
+            self.phase = OPENING  # without the file, the head has promised too much
+        try:
+            async with contextlib.aclosing(read_chunks(path)) as chunks:
+                async for chunk, complete in chunks:
+                    if self.phase == OPENING:
+                        self.phase = HEAD_HELD
+                    await self.send({"type": "http.response.body", "body": chunk, "more_body": not complete})
+        finally:
+            if self.phase == OPENING:
+                self.phase = HEAD_HELD
 
     # The end.
 
@@ -285,14 +296,14 @@ class Exchange:
 
     def cut(self) -> None:
         """The server cannot wait any longer for this response: say so, if there is still a way to."""
-        if self.phase in (AWAITED, HEAD_HELD):
+        if self.phase < STREAMING:
             self.refuse(503, b"The server is stopping.\n")
         elif self.phase != DONE:
             self._abandon(CloseReason.CUT)
 
     def _fail(self, error: BaseException) -> None:
         self._log(error)
-        if self.phase in (AWAITED, HEAD_HELD):
+        if self.phase < STREAMING:
             self.refuse(500, b"Internal Server Error\n")
         else:
             self._abandon(CloseReason.APP_FAILED)
