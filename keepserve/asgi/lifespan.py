@@ -40,6 +40,7 @@ class Lifespan:
         self._started: asyncio.Future[str | None] | None = None
         self._stopped: asyncio.Future[str | None] | None = None
         self._received = False
+        self._serving = False
         self._own_traceback: TracebackType | None = None
         self.state: dict[str, Any] = {}
         self.context = contextvars.copy_context()
@@ -76,6 +77,8 @@ class Lifespan:
 
     def _settle(self, error: BaseException) -> None:
         """The application raised before it answered: the specification says to go on without lifespan."""
+        if self._mode == "on" and isinstance(error, LifespanError):
+            raise LifespanError(f"The application's lifespan startup failed: {error}.")
         if self._mode == "on":
             raise LifespanError(
                 "The application raised an exception in its lifespan startup.", show_traceback=True
@@ -94,6 +97,7 @@ class Lifespan:
         task = self._task
         if task is None or self._stopped is None:
             return
+        self._serving = False
         if task.done():
             logger.warning("The application's lifespan ended before the server did")
             return
@@ -104,8 +108,11 @@ class Lifespan:
                 logger.error("The application's lifespan shutdown failed: %s", message or "no reason given")
             await asyncio.wait_for(asyncio.shield(task), timeout or None)
         except TimeoutError:
-            stack = "".join(f"\n  {frame.f_code.co_filename}:{frame.f_lineno}" for frame in task.get_stack())
-            logger.error("The application's lifespan shutdown took longer than %g s; it hangs at%s", timeout, stack)
+            logger.error(
+                "The application's lifespan shutdown took longer than %g s; it hangs at%s",
+                timeout,
+                _whereabouts(task),
+            )
         except Exception:
             logger.exception("The application raised an exception in its lifespan shutdown")
         finally:
@@ -136,6 +143,7 @@ class Lifespan:
             # Whoever waits is told; if nobody does (a crash while serving), the log is.
             if waiting is self._stopped:
                 waiting.exception()
+            if self._serving:
                 logger.error("The application's lifespan ended with an exception", exc_info=error)
         else:
             if not self._started.done():
@@ -153,8 +161,21 @@ class Lifespan:
         kind = message["type"]
         phase, _, outcome = kind.removeprefix("lifespan.").partition(".")
         future = {"startup": self._started, "shutdown": self._stopped}.get(phase)
-        if future is None or outcome not in ("complete", "failed"):
+        if future is None or not kind.startswith("lifespan.") or outcome not in ("complete", "failed"):
             raise RuntimeError(f"The application sent {kind!r} on its lifespan; that is not a lifespan message.")
         if future.done():
             raise RuntimeError(f"The application sent {kind!r} twice.")
+        self._serving = phase == "startup" and outcome == "complete"
         future.set_result(None if outcome == "complete" else str(message.get("message", "")))
+
+
+def _whereabouts(task: asyncio.Task[None]) -> str:
+    """Return the places a suspended task stands at, from the outermost in, one to a line."""
+    places = ""
+    awaited: Any = task.get_coro()
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        if frame is not None:
+            places += f"\n  {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
+    return places

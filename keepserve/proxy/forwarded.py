@@ -8,9 +8,13 @@ somebody we do not know (RFC 7239 §8.1).
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 
 from keepserve.wire.engine import Fields
+
+_NODE = re.compile(r'("?)(?:\[([^\]]+)\](?::[0-9]{1,5})?|([^:"\[\]]+):[0-9]{1,5}|([^"\[\]]+))\1')
+"""An address in brackets with or without port, one without colons and a port, or one alone; perhaps in quotes."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -52,11 +56,10 @@ class TrustedPeers:
 
 def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Read an address as forwarding fields carry it, with or without port and brackets; ``None``: it is none."""
-    text = text.strip().strip('"')
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
+    match = _NODE.fullmatch(text.strip(" \t"))
+    if match is None:
+        return None
+    text = match[2] or match[3] or match[4]
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
