@@ -7,21 +7,17 @@ ASGI the exchange's.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import os
-import socket
-import struct
-import sys
-import termios
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, cast
 
-from keepserve.asgi.exchange import DONE, Exchange
-from keepserve.asgi.scope import METHOD_NAMES, Address, connection_scope, request_scope
+from keepserve.asgi.exchange import Exchange
+from keepserve.asgi.scope import METHOD_NAMES, connection_scope, request_scope
 from keepserve.proxy.forwarded import forwarded_client
-from keepserve.server.state import WorkerState, address_of, reset_on_close
+from keepserve.server.facts import ConnectionFacts
+from keepserve.server.running import run_application
+from keepserve.server.sockets import address_of, in_words, peer_is_dead, reset_on_close, unread_bytes
+from keepserve.server.state import WorkerState
 from keepserve.telemetry.access import AccessLog
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.wire.clocks import ProgressClock
@@ -38,9 +34,6 @@ GATHER_FROM = 16 * 1024
 
 HALF_CLOSED_CHECK = 5.0
 """Seconds between two looks whether a peer that has sent its FIN is still there to read the answer."""
-
-# Eager tasks (Python 3.12) let an application that never waits finish inside the read callback.
-EAGER = sys.version_info >= (3, 12)
 
 
 class Connection(asyncio.Protocol):
@@ -97,9 +90,9 @@ class Connection(asyncio.Protocol):
         self._in_kernel = 0
         self._closed = self._half_closed = self._paused = self._receiving = self._sending_over = False
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER, low=WRITE_LOW_WATER)
-        self._client = _address(transport, "peername")
-        self._client_text = _in_words(self._client)
-        self._server = _address(transport, "sockname")
+        self._client = address_of(transport, "peername")
+        self._client_text = in_words(self._client)
+        self._server = address_of(transport, "sockname")
         self._trusted = bool(state.trusted) and self._is_trusted()
         state.accepted += 1
         self.number = state.accepted
@@ -266,11 +259,11 @@ class Connection(asyncio.Protocol):
             engine.close_reason = CloseReason.WRITE_STALL
             self._reset()
             return NEVER
-        if self._half_closed and self._peer_is_dead():
+        if self._half_closed and peer_is_dead(self._transport):
             self.abort()
             return NEVER
         # Rule 5 of the house: before an idle close, look once more. What has arrived is served.
-        unread = engine.idle and self._has_unread()
+        unread = engine.idle and unread_bytes(self._transport) > 0
         for event in engine.expire(now, unread):
             self._handle(event, now)
         self._after()
@@ -305,28 +298,10 @@ class Connection(asyncio.Protocol):
             if address is not None:
                 scope["client"] = (address, 0)
             # Several clients share a proxy's connection: each request has its own.
-            self._client_text = address or _in_words(self._client)
+            self._client_text = address or in_words(self._client)
             if scheme is not None:
                 scope["scheme"] = scheme
-        try:
-            coroutine = state.app(scope, exchange.receive, exchange.send)
-        except Exception as error:  # it takes other arguments: nothing of it has run
-            exchange.app_ended(error)
-            return
-        if EAGER:
-            exchange.eager = True
-            task: asyncio.Task[None] = asyncio.Task(
-                coroutine, loop=state.loop, context=state.context.copy(), eager_start=True
-            )
-            exchange.eager = False
-            if task.done():
-                self._app_done(exchange, task)
-                return
-            exchange.flush_head()
-        else:
-            task = state.loop.create_task(coroutine, context=state.context.copy())
-        state.tasks.add(task)
-        task.add_done_callback(partial(self._task_done, exchange))
+        run_application(state, exchange, scope)
         if exchange.overfull:
             self._regulate()
 
@@ -363,23 +338,6 @@ class Connection(asyncio.Protocol):
         )
         return self._scope
 
-    def _task_done(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
-        state = self.state
-        state.tasks.discard(task)
-        self._app_done(exchange, task)
-        if state.on_quiet is not None:
-            state.on_quiet()
-
-    def _app_done(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
-        try:
-            error = task.exception()
-        except asyncio.CancelledError:
-            if exchange.phase != DONE:
-                exchange.cut()
-            return
-        if error is not None or exchange.phase != DONE:
-            exchange.app_ended(error)
-
     def _refuse_overload(self, exchange: Exchange) -> None:
         """503 for a request above ``limit_concurrency``: the connection stays, the balancer may try another."""
         text = b"The server is at its limit of concurrent requests; try again.\n"
@@ -395,7 +353,7 @@ class Connection(asyncio.Protocol):
             access = self.state.access
             if access is not None:
                 if exchange is None and self._trusted:
-                    self._client_text = _in_words(self._client)  # the last request's client is not this one's
+                    self._client_text = in_words(self._client)  # the last request's client is not this one's
                 request = (
                     exchange.request
                     if exchange is not None
@@ -460,9 +418,7 @@ class Connection(asyncio.Protocol):
                 self._transport.write_eof()
 
     def _reset(self) -> None:
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None:
-            reset_on_close(sock)
+        reset_on_close(self._transport)
         self._transport.abort()
 
     def _regulate(self) -> None:
@@ -508,79 +464,3 @@ class Connection(asyncio.Protocol):
     def _is_trusted(self) -> bool:
         client = self._client
         return (client[0] if client is not None and client[1] is not None else None) in self.state.trusted
-
-    def _fileno(self) -> int:
-        sock = self._transport.get_extra_info("socket")
-        return sock.fileno() if sock is not None else -1
-
-    def _has_unread(self) -> bool:
-        """Whether the kernel holds bytes for us that the loop has not read yet."""
-        fd = self._fileno()
-        if fd < 0:
-            return False
-        try:
-            answer = fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0")
-        except OSError:
-            return False
-        return bool(struct.unpack("i", answer)[0] > 0)
-
-    def _peer_is_dead(self) -> bool:
-        """Whether a peer that has sent its FIN has since answered our TCP keep-alive probe with a reset."""
-        fd = self._fileno()
-        if fd < 0:
-            return False
-        try:
-            with socket.socket(fileno=os.dup(fd)) as probe:
-                return probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
-        except OSError:
-            return True
-
-
-class ConnectionFacts(Mapping[str, Any]):
-    """``scope["extensions"]["keepserve"]``: what the connection knows of itself, read at the time of asking.
-
-    ``connection_id`` counts this worker's connections from 1, ``request_number`` the requests this
-    connection has carried so far, ``connection_age`` is in seconds, ``worker_pid`` is the process.
-    """
-
-    __slots__ = ("_connection",)
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def __getitem__(self, key: str) -> Any:
-        connection = self._connection
-        if key == "connection_id":
-            return connection.number
-        if key == "request_number":
-            return connection.engine.requests
-        if key == "connection_age":
-            return connection.state.clock() - connection.accepted_at
-        if key == "worker_pid":
-            return os.getpid()
-        raise KeyError(key)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(("connection_id", "request_number", "connection_age", "worker_pid"))
-
-    def __len__(self) -> int:
-        return 4
-
-
-def _in_words(address: Address | None) -> str:
-    """Return an address as the access log shows it."""
-    if address is None or address[1] is None:
-        return "unix"
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _address(transport: asyncio.Transport, name: str) -> Address | None:
-    try:
-        return address_of(transport.get_extra_info(name))
-    except OSError:
-        # uvloop asks the kernel only now, and the peer may have left already.
-        return None
-
-
-__all__: Sequence[str] = ("Connection", "ConnectionFacts")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-import socket
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -148,20 +147,3 @@ class WorkerState:
         self.connections.discard(connection)
         if self.on_quiet is not None:
             self.on_quiet()
-
-
-def address_of(sockname: object) -> tuple[str, int | None] | None:
-    """Turn what ``getsockname`` and ``getpeername`` give into ASGI's ``[host, port]``."""
-    if isinstance(sockname, tuple) and len(sockname) >= 2:
-        return str(sockname[0]), int(sockname[1])
-    if isinstance(sockname, str) and sockname:
-        return sockname, None
-    return None
-
-
-def reset_on_close(sock: socket.socket) -> None:
-    """Make the next close of a socket a TCP reset, so that a peer who does not read costs nothing further."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
-    except OSError:
-        pass  # not a TCP socket, or closed already

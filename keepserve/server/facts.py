@@ -1,0 +1,41 @@
+"""What a connection tells the application about itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keepserve.server.connection import Connection
+
+
+class ConnectionFacts(Mapping[str, Any]):
+    """``scope["extensions"]["keepserve"]``: what the connection knows of itself, read at the time of asking.
+
+    ``connection_id`` counts this worker's connections from 1, ``request_number`` the requests this
+    connection has carried so far, ``connection_age`` is in seconds, ``worker_pid`` is the process.
+    """
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __getitem__(self, key: str) -> Any:
+        connection = self._connection
+        if key == "connection_id":
+            return connection.number
+        if key == "request_number":
+            return connection.engine.requests
+        if key == "connection_age":
+            return connection.state.clock() - connection.accepted_at
+        if key == "worker_pid":
+            return os.getpid()
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("connection_id", "request_number", "connection_age", "worker_pid"))
+
+    def __len__(self) -> int:
+        return 4

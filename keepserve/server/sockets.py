@@ -1,0 +1,73 @@
+"""Questions to the socket under a transport that asyncio has no call for."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import socket
+import struct
+import termios
+
+from keepserve.asgi.scope import Address
+
+
+def _fileno(transport: asyncio.Transport) -> int:
+    sock = transport.get_extra_info("socket")
+    return sock.fileno() if sock is not None else -1
+
+
+def unread_bytes(transport: asyncio.Transport) -> int:
+    """Return how many bytes the kernel holds that the loop has not read yet; 0 also when it will not say."""
+    fd = _fileno(transport)
+    if fd < 0:
+        return 0
+    try:
+        answer = fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0")
+    except OSError:
+        return 0
+    return int(struct.unpack("i", answer)[0])
+
+
+def peer_is_dead(transport: asyncio.Transport) -> bool:
+    """Tell whether a peer that has sent its FIN has since answered a TCP keep-alive probe with a reset."""
+    fd = _fileno(transport)
+    if fd < 0:
+        return False
+    try:
+        with socket.socket(fileno=os.dup(fd)) as probe:
+            return probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+    except OSError:
+        return True
+
+
+def reset_on_close(transport: asyncio.Transport) -> None:
+    """Make the close that follows a TCP reset, so that a peer who does not read costs nothing further."""
+    sock = transport.get_extra_info("socket")
+    if sock is None:
+        return
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    except OSError:
+        pass  # not a TCP socket, or closed already
+
+
+def address_of(transport: asyncio.Transport, name: str) -> Address | None:
+    """Return ``peername`` or ``sockname`` as ASGI has it: host and port, or the path of a Unix socket."""
+    try:
+        address = transport.get_extra_info(name)
+    except OSError:
+        return None  # uvloop asks the kernel only now, and the peer may have left already
+    if isinstance(address, tuple) and len(address) >= 2:
+        return str(address[0]), int(address[1])
+    if isinstance(address, str) and address:
+        return address, None
+    return None
+
+
+def in_words(address: Address | None) -> str:
+    """Return a client's address as the access log shows it."""
+    if address is None or address[1] is None:
+        return "unix"
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
