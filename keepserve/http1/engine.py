@@ -129,7 +129,15 @@ class Http1Engine:
     @property
     def idle(self) -> bool:
         """No request is under way and not one byte of the next has come."""
-        return self._request == IDLE and self._writer.state == NONE
+        return self._request == IDLE and self._writer.state == NONE and not self._waiting
+
+    @property
+    def _waiting(self) -> bool:
+        """Pipelined bytes wait though their turn has come: the client is to read its answers first.
+
+        One byte is less than that: half of an empty line.
+        """
+        return len(self.backlog) > 1
 
     # Bytes in.
 
@@ -168,7 +176,7 @@ class Http1Engine:
     def receive_eof(self, now: float) -> Sequence[Event]:
         """The peer has sent all it will ever send; a response under way still goes out whole."""
         self._eof = True
-        if self._request == DONE:
+        if self._request == DONE or (self._request == IDLE and self._waiting):
             return _NOTHING
         if self._request == ENDED:
             if self.ending == Ending.LINGER:
@@ -447,6 +455,8 @@ class Http1Engine:
         """When ``expire`` wants to be called, or ``NEVER``."""
         request = self._request
         if request == IDLE:
+            if self._waiting:
+                return NEVER
             return min(self._ready_at + self._limits.keep_alive_timeout, self._idle_limit)
         if request == HEAD:
             limits = self._limits

@@ -88,6 +88,23 @@ async def test_a_faulty_head_that_was_held_becomes_a_500(caplog: pytest.LogCaptu
     assert client.statuses == [500]
 
 
+@in_loop
+async def test_a_held_head_that_cannot_be_rendered_at_all_becomes_a_500(caplog: pytest.LogCaptureFixture) -> None:
+    gate = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start([200]))  # type: ignore[arg-type]
+        await gate.wait()
+
+    client = Worker(app).connect()
+    client.send(GET)
+    await turns()
+    assert client.statuses == [500]
+    gate.set()
+    await turns()
+    assert len(caplog.records) == 1
+
+
 # Expect: 100-continue.
 
 

@@ -352,6 +352,18 @@ def test_a_drain_lets_a_running_request_finish_and_announces_the_close_on_it() -
     assert driver.reason is CloseReason.DRAINING
 
 
+def test_a_drain_does_not_drop_pipelined_requests_whose_client_reads_slowly() -> None:
+    driver = Driver(app=None).feed(get() + NEXT)
+    driver.respond()  # and the connection does not proceed: the answer has not left yet
+    driver.engine.drain(0.0, 5.0)
+    assert not driver.engine.idle
+    assert driver.deadline == NEVER
+    driver.at(6.0).proceed()
+    driver.respond()
+    assert driver.statuses == [200, 200]
+    assert driver.reason is CloseReason.DRAINING
+
+
 def test_a_drain_never_makes_an_idle_connection_live_longer() -> None:
     driver = Driver(keep_alive_timeout=80.0)
     driver.engine.drain(79.0, 20.0)

@@ -4,26 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from keepserve.server.connection import Connection
 from tests.support.harness import GET, Receive, Scope, Send, Worker, answer, body, get, in_loop, post, start, turns
-
-
-def closed(worker: Worker) -> dict[str, int]:
-    """Reasons counted so far."""
-    return {reason.value: count for reason, count in worker.state.closed.items() if count}
-
-
-def live(worker: Worker, seconds: float) -> None:
-    """Let time pass as it does: in ticks."""
-    for _ in range(round(seconds * 10)):
-        worker.tick(0.1)
-
 
 # Idle.
 
@@ -41,7 +26,7 @@ async def test_an_idle_connection_closes_at_its_time_and_not_before() -> None:
     worker.tick(0.2)
     await turns()
     assert client.transport.events == ["close"]
-    assert closed(worker) == {"idle_timeout": 1}
+    assert worker.closed == {"idle_timeout": 1}
 
 
 @in_loop
@@ -97,7 +82,7 @@ async def test_bytes_nobody_has_read_yet_save_an_idle_connection() -> None:
         assert client.transport.events == ["eof"]
         client.eof()
         await turns()
-    assert closed(worker) == {"idle_timeout": 1}
+    assert worker.closed == {"idle_timeout": 1}
 
 
 @in_loop
@@ -125,7 +110,7 @@ async def test_a_slow_head_is_answered_408() -> None:
     assert client.transport.events == ["eof"]
     client.eof()
     await turns()
-    assert closed(worker) == {"head_timeout": 1}
+    assert worker.closed == {"head_timeout": 1}
 
 
 @in_loop
@@ -140,162 +125,12 @@ async def test_a_slow_body_is_answered_408_and_its_application_told() -> None:
     client = worker.connect()
     client.send(post(b"a", length=1000))
     await turns()
-    live(worker, 20.2)
+    worker.live(20.2)
     await turns()
     assert client.statuses == [408]
     assert seen == ["http.request", "http.disconnect"]
     client.transport.lose()
-    assert closed(worker) == {"body_timeout": 1}
-
-
-# Writing to somebody who does not read.
-
-
-class Streams:
-    """An application that sends for ever, and what ended it."""
-
-    def __init__(self) -> None:
-        self.ended: BaseException | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send(start())
-        try:
-            while True:
-                await send(body(b"x" * 10_000, more=True))
-        except BaseException as error:
-            self.ended = error
-            raise
-
-
-@in_loop
-async def test_a_client_that_stops_reading_is_reset_after_the_write_timeout() -> None:
-    app = Streams()
-    worker = Worker(app, write_timeout=60.0, write_min_rate=0)
-    client = worker.connect(capacity=0)
-    client.send(GET)
-    await turns()
-    worker.tick()
-    live(worker, 59.9)
-    assert client.transport.events == ["pause"] or client.transport.events == []
-    live(worker, 0.3)
-    await turns()
-    assert client.transport.events[-1] == "abort"
-    assert closed(worker) == {"write_stall": 1}
-    assert isinstance(app.ended, OSError)
-
-
-@in_loop
-async def test_bytes_that_really_left_are_progress_however_few() -> None:
-    app = Streams()
-    worker = Worker(app, write_timeout=60.0, write_min_rate=0)
-    client = worker.connect(capacity=0)
-    client.send(GET)
-    await turns()
-    for _ in range(10):
-        live(worker, 50.0)
-        client.transport.take(1)
-        await turns()
-    assert not client.transport.lost
-    live(worker, 60.3)
-    assert client.transport.lost
-    await turns()
-    assert closed(worker) == {"write_stall": 1}
-
-
-@in_loop
-async def test_what_the_application_adds_to_the_buffer_is_no_progress() -> None:
-    gate = asyncio.Event()
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send(start())
-        while True:
-            await send(body(b"x", more=True))
-            await gate.wait()
-            gate.clear()
-
-    worker = Worker(app, write_timeout=60.0, write_min_rate=0)
-    client = worker.connect(capacity=0)
-    client.send(GET)
-    await turns()
-    for _ in range(6):
-        live(worker, 10.0)
-        gate.set()
-        await turns()
-    assert not client.transport.lost
-    live(worker, 0.3)
-    assert client.transport.lost
-    gate.set()
-    await turns()
-
-
-@in_loop
-async def test_a_client_that_reads_too_slowly_is_reset_after_the_grace() -> None:
-    worker = Worker(Streams(), write_timeout=60.0, write_min_rate=500, write_rate_grace=30.0)
-    client = worker.connect(capacity=0)
-    client.send(GET)
-    await turns()
-    for _ in range(29):
-        live(worker, 1.0)
-        client.transport.take(400)
-        await turns()
-    assert not client.transport.lost
-    live(worker, 1.3)
-    assert client.transport.lost
-    await turns()
-    assert closed(worker) == {"write_stall": 1}
-
-
-@in_loop
-async def test_a_client_that_reads_slowly_but_well_enough_is_served() -> None:
-    worker = Worker(Streams(), write_timeout=60.0, write_min_rate=500, write_rate_grace=30.0)
-    client = worker.connect(capacity=0)
-    client.send(GET)
-    await turns()
-    for _ in range(120):
-        live(worker, 1.0)
-        client.transport.take(600)
-        await turns()
-    assert not client.transport.lost
-    client.transport.lose()
-    await turns()
-
-
-@in_loop
-async def test_a_pause_of_the_application_is_not_the_clients_stall() -> None:
-    gate = asyncio.Event()
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send(start())
-        await send(body(b"x" * 1000, more=True))
-        await gate.wait()
-        await send(body(b"y"))
-
-    worker = Worker(app)
-    client = worker.connect()
-    client.send(GET)
-    await turns()
-    live(worker, 600.0)
-    gate.set()
-    await turns()
-    assert client.answers()[0].whole
-    client.transport.lose()
-
-
-@in_loop
-async def test_an_answer_given_to_a_client_that_never_reads_it_ends_too() -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await answer(send, b"x" * 1000)
-
-    worker = Worker(app)
-    client = worker.connect(capacity=0)
-    client.send(get(b"/", b"Connection: close"))
-    await turns()
-    assert client.transport.events == ["close"]
-    assert not client.transport.lost
-    live(worker, 60.3)
-    assert client.transport.lost
-    await turns()
-    assert not worker.state.connections
+    assert worker.closed == {"body_timeout": 1}
 
 
 # Too much at once.
@@ -386,12 +221,12 @@ async def test_a_drain_gives_idle_connections_their_grace_and_closes_them() -> N
     client = worker.connect()
     worker.tick()
     client.connection.drain(worker.clock())
-    live(worker, 4.9)
+    worker.live(4.9)
     assert client.transport.events == []
-    live(worker, 0.3)
+    worker.live(0.3)
     assert client.transport.events == ["close"]
     await turns()
-    assert closed(worker) == {"draining": 1}
+    assert worker.closed == {"draining": 1}
 
 
 @in_loop
@@ -404,7 +239,7 @@ async def test_a_connection_accepted_while_draining_is_served_once() -> None:
     assert client.answers()[0].closes
     client.eof()
     await turns()
-    assert closed(worker) == {"draining": 1}
+    assert worker.closed == {"draining": 1}
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -427,111 +262,7 @@ async def test_a_cut_tells_the_client_that_its_answer_will_not_come(begun: bool)
     (said,) = client.answers()
     if begun:
         assert (said.status, said.whole) == (200, False)
-        assert closed(worker) == {"cut": 1}
+        assert worker.closed == {"cut": 1}
     else:
         assert (said.status, said.closes) == (503, True)
-        assert closed(worker) == {"draining": 1}
-
-
-# Half-closed peers.
-
-
-def tcp_pair() -> tuple[socket.socket, socket.socket]:
-    """Two ends of a TCP connection over loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        theirs = socket.create_connection(listener.getsockname())
-        ours, _ = listener.accept()
-    return ours, theirs
-
-
-@in_loop
-async def test_a_half_closed_peer_that_has_died_is_noticed() -> None:
-    ours, theirs = tcp_pair()
-    with ours, theirs:
-        disconnected = asyncio.Event()
-
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            await receive()
-            await receive()
-            disconnected.set()
-
-        worker = Worker(app)
-        client = worker.connect(sock=ours)
-        client.send(GET)
-        await turns()
-        client.eof()
-        live(worker, 60.0)
-        assert not client.transport.lost
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        theirs.close()  # a reset, as the answer to a keep-alive probe would be
-        live(worker, 5.2)
-        assert client.transport.lost
-        await turns()
-        assert disconnected.is_set()
-
-
-# With real sockets and a clock of our own: what only a kernel can show.
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what the kernel brings about and tells nobody else."""
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0.001)
-
-
-def receive_all(sock: socket.socket) -> bytes:
-    """Everything up to the peer's FIN."""
-    received = b""
-    while piece := sock.recv(1 << 20):
-        received += piece
-    return received
-
-
-async def real(worker: Worker, ours: socket.socket) -> Connection:
-    """Serve one end of a pair on the running loop."""
-    ours.setblocking(False)
-    _, protocol = await worker.state.loop.connect_accepted_socket(lambda: Connection(worker.state), ours)
-    return protocol
-
-
-@in_loop
-async def test_the_end_of_the_lingering_close_does_not_take_the_answer_from_a_slow_reader() -> None:
-    data = b"x" * 40_000
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send(start(200, (b"connection", b"close")))
-        await send(body(data))
-
-    ours, theirs = tcp_pair()
-    with theirs:
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        worker = Worker(app)
-        connection = await real(worker, ours)
-        theirs.send(GET)
-        await until(lambda: bool(connection.engine.ending))
-        await turns()
-        worker.tick()
-        worker.tick(5.2)
-        await turns()
-        assert closed(worker) == {"app_asked": 1}
-        theirs.settimeout(5.0)
-        assert receive_all(theirs).endswith(data)
-
-
-@in_loop
-async def test_a_stalled_reader_is_reset_so_that_a_cut_answer_is_not_taken_for_a_whole_one() -> None:
-    worker = Worker(Streams(), write_timeout=60.0)
-    ours, theirs = tcp_pair()
-    with theirs:
-        connection = await real(worker, ours)
-        theirs.send(GET)
-        await until(lambda: connection.write_paused)
-        worker.tick()
-        worker.tick(0.1)
-        worker.tick(60.2)
-        await turns()
-        assert closed(worker) == {"write_stall": 1}
-        theirs.settimeout(5.0)
-        with pytest.raises(ConnectionResetError):
-            receive_all(theirs)
+        assert worker.closed == {"draining": 1}

@@ -123,6 +123,16 @@ class Worker:
         """Let time pass, and the wheel look."""
         self.state.wheel.sweep(self.clock.advance(seconds))
 
+    def live(self, seconds: float) -> None:
+        """Let time pass as it does, in ticks."""
+        for _ in range(round(seconds * 10)):
+            self.tick(0.1)
+
+    @property
+    def closed(self) -> dict[str, int]:
+        """How many connections closed, by reason."""
+        return {reason.value: count for reason, count in self.state.closed.items() if count}
+
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a coroutine function in a loop of its own; fail if it leaves a task behind or an error in the loop."""

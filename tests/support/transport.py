@@ -65,7 +65,7 @@ class FakeTransport(asyncio.Transport):
         """The connection breaks, at once."""
         assert not self.lost
         self.lost = self._closing = True
-        self._protocol.connection_lost(exc)
+        self._tell(exc)
 
     @property
     def sent(self) -> bytes:
@@ -143,4 +143,8 @@ class FakeTransport(asyncio.Transport):
         if not self.lost:
             self.lost = True
             self._waiting = 0
-            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, exc)
+            asyncio.get_running_loop().call_soon(self._tell, exc)
+
+    def _tell(self, exc: Exception | None) -> None:
+        protocol, self._protocol = self._protocol, None
+        protocol.connection_lost(exc)
