@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from keepserve.http1.body import BodyFault, ChunkedDecoder, LengthDecoder
+from keepserve.http1.body import BodyFault
 from keepserve.http1.head import (
     Framing,
     HeadFault,
@@ -34,9 +34,10 @@ from keepserve.http1.head import (
 )
 from keepserve.http1.parsers import HeadParser, HeadRejected
 from keepserve.http1.response import DefaultFields, render_interim, render_text
+from keepserve.http1.upload import Upload
 from keepserve.http1.writer import NONE, PENDING, ResponseWriter
 from keepserve.telemetry.reasons import CloseReason
-from keepserve.wire.clocks import LingerClock, ProgressClock
+from keepserve.wire.clocks import LingerClock
 from keepserve.wire.engine import NEVER, Body, Ending, Event, Limits, Rejected, Request, ResponseError
 
 STREAM = 1
@@ -63,13 +64,9 @@ class Http1Engine:
 
     __slots__ = (
         "_announce",
-        "_body_clock",
-        "_decoder",
         "_defaults",
-        "_discarded",
         "_draining",
         "_eof",
-        "_expecting",
         "_head_started",
         "_held",
         "_idle_limit",
@@ -81,6 +78,7 @@ class Http1Engine:
         "_partial",
         "_ready_at",
         "_request",
+        "_upload",
         "_writer",
         "backlog",
         "close_reason",
@@ -111,10 +109,7 @@ class Http1Engine:
         self._request = IDLE
         self._partial: PartialHead | None = None
         self.backlog = b""
-        self._decoder: LengthDecoder | ChunkedDecoder | None = None
-        self._body_clock: ProgressClock | None = None
-        self._expecting = False
-        self._discarded = -1  # bytes of an unread body thrown away; -1 while the application may read it
+        self._upload: Upload | None = None
         self._linger: LingerClock | None = None
         self._announce: CloseReason | None = None
         self._draining = False
@@ -262,17 +257,10 @@ class Http1Engine:
             self._parser.reset()
         if not has_body:
             return (request,)
-        limits = self._limits
         self.backlog = b""
-        self._decoder = (
-            ChunkedDecoder(limits.request_body, limits.request_fields)
-            if framing.chunked
-            else LengthDecoder(framing.length)
-        )
-        self._discarded = -1
+        upload = self._upload = Upload(framing, self._limits, now, self._held)
         self._request = BODY
         request.complete = False
-        self._body_clock = ProgressClock(limits.body_timeout, limits.body_min_rate, limits.body_rate_grace, now)
         if rest:
             for event in self._take_body(rest, now):
                 if isinstance(event, Rejected):
@@ -282,34 +270,26 @@ class Http1Engine:
                     return (event,)
                 request.body, request.complete = event.data, event.complete
         elif framing.expect_continue:
-            # A client that waits for "100 Continue" is not slow until it has been told to go on.
-            self._expecting = request.expect_continue = True
-        if self._body_clock is not None and (self._expecting or self._held):
-            self._body_clock.hold(now)
+            request.expect_continue = True
+            upload.expect(now)
         return (request,)
 
     def _take_body(self, data: bytes, now: float) -> Sequence[Event]:
-        decoder = self._decoder
-        assert decoder is not None
+        upload = self._upload
+        assert upload is not None
         try:
-            payload, complete, rest = decoder.feed(data)
+            payload, complete, rest = upload.feed(data, now)
         except BodyFault as fault:
             return self._refuse(fault.status, fault.detail, b"")
-        if self._body_clock is not None:
-            if self._expecting and not self._held:
-                self._body_clock.resume(now)  # it did not wait to be told; from here on it may be slow
-            self._body_clock.moved(len(data), now)
-        self._expecting = False
         if complete:
             self._request = DONE
             self.backlog = rest
-            self._decoder = self._body_clock = None
-        if self._discarded >= 0:
-            self._discarded += len(data)
+            self._upload = None
+        if upload.unwanted:
             if complete:
                 self._cycle()
                 return self.proceed(now)
-            if self._discarded > self._limits.discard_bytes:
+            if upload.too_long_to_discard:
                 self._end(CloseReason.UNREAD_BODY, Ending.LINGER)
             return _NOTHING
         return (Body(STREAM, payload, complete),) if payload or complete else _NOTHING
@@ -317,7 +297,7 @@ class Http1Engine:
     def _refuse(self, status: int, detail: str, line: bytes) -> Sequence[Event]:
         """Answer a faulty request by ourselves, and close: what follows it cannot be trusted."""
         state = self._writer.state
-        if self._request == BODY and self._discarded >= 0:
+        if self._upload is not None and self._upload.unwanted:
             # Its response has been sent; the fault is in a body nobody wanted.
             self._end(CloseReason.BAD_REQUEST, Ending.LINGER)
             return _NOTHING
@@ -345,7 +325,7 @@ class Http1Engine:
         if reason is None:
             if self._draining:
                 reason = CloseReason.DRAINING
-            elif self._request == BODY and (complete or self._expecting) and not self._discardable():
+            elif self._upload is not None and (complete or self._upload.expecting) and not self._upload.discardable:
                 reason = CloseReason.UNREAD_BODY
         self.close_reason = self._writer.start(status, fields, body, complete, reason)
         if complete:
@@ -381,11 +361,9 @@ class Http1Engine:
 
     def go_on(self, now: float) -> None:
         """Ask for a body the client holds back (``Expect: 100-continue``), if it still does."""
-        if self._expecting:
-            self._expecting = False
+        if self._upload is not None and self._upload.expecting:
             self.inform(STREAM, 100, ())
-            if self._body_clock is not None and not self._held:
-                self._body_clock.resume(now)
+            self._upload.go_on(now)
 
     def abandon(self, stream: int, reason: CloseReason) -> None:
         """The response under way will not be finished; the peer must be able to tell (RFC 9112 §8)."""
@@ -393,21 +371,14 @@ class Http1Engine:
             return  # for a reason found before: what is sent already tells
         self._end(reason, Ending.LINGER if self._writer.cut_shows else Ending.RESET)
 
-    def _discardable(self) -> bool:
-        """Whether an unread body is short enough to be dropped for the sake of the connection."""
-        if self._expecting:
-            # Without "100 Continue" the client may send the body or not; nobody can tell (RFC 9110 §10.1.1).
-            return False
-        remaining = self._decoder.remaining if self._decoder is not None else 0
-        return remaining is None or remaining <= self._limits.discard_bytes
-
     def _response_done(self) -> None:
         if self.close_reason is None:
-            if self._request == DONE:
+            upload = self._upload
+            if upload is None:
                 self._cycle()
                 return
-            if self._discardable():
-                self._discarded = 0
+            if upload.discardable:
+                upload.unwanted = True
                 return
             self.close_reason = CloseReason.UNREAD_BODY
         # A client that asked for the close and has nothing more to send needs no waiting for.
@@ -424,18 +395,15 @@ class Http1Engine:
         self._request = ENDED
         self._writer.state = NONE
         self.backlog = b""
-        self._partial = self._decoder = self._body_clock = None
+        self._partial = self._upload = None
 
     # Time.
 
     def hold(self, held: bool, now: float) -> None:
         """We stop (``True``) or go on reading: a peer that may not send is not slow."""
         self._held = held
-        if self._body_clock is not None and not self._expecting:
-            if held:
-                self._body_clock.hold(now)
-            else:
-                self._body_clock.resume(now)
+        if self._upload is not None:
+            self._upload.hold(held, now)
 
     def flushed(self, now: float) -> None:
         """Everything handed out has left this process: the idle clock or the lingering close begins."""
@@ -461,8 +429,8 @@ class Http1Engine:
         if request == HEAD:
             limits = self._limits
             return min(self._head_started + limits.request_head_timeout, self._ready_at + limits.headers_timeout)
-        if request == BODY:
-            return self._body_clock.deadline if self._body_clock is not None else NEVER
+        if self._upload is not None:
+            return self._upload.deadline
         if request == ENDED and self._linger is not None:
             return self._linger.deadline
         return NEVER
