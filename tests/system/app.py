@@ -127,14 +127,24 @@ async def block(milliseconds: str, scope: dict[str, Any], receive: Receive, send
     await answer(send, b"blocked\n")
 
 
-async def background(milliseconds: str, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Work on after the response."""
+RELEASED = asyncio.Event()
+
+
+async def background(_: str, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Work on after the response, until a later request says that it is enough."""
+    RELEASED.clear()
     await answer(send, b"accepted\n")
-    await asyncio.sleep(int(milliseconds) / 1000)
+    await asyncio.wait_for(RELEASED.wait(), 30)
     SEEN["background"] = {"end": "done"}
+
+
+async def release(_: str, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Let the work in the background end."""
+    RELEASED.set()
+    await answer(send, b"released\n")
 
 
 KINDS = {
     function.__name__: function
-    for function in (seen, number, pid, size, refuse, late, endless, drip, watch, wait, block, background)
+    for function in (seen, number, pid, size, refuse, late, endless, drip, watch, wait, block, background, release)
 }

@@ -14,14 +14,14 @@ from tests.system.app import BLOCK
 from tests.system.client import RawClient
 
 APP = "tests.system.app:app"
-KEEP_ALIVE = 0.6
+KEEP_ALIVE = 0.4
 TICK_AND_PATIENCE = 0.7
 """Seconds a timer may be late: a tick, the flush noticed by another, and a busy machine."""
 
 
 @pytest.fixture(scope="module", params=["uvloop", "asyncio"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    options = ["--lb-idle-timeout", "0.3", "--keep-alive-timeout", str(KEEP_ALIVE), "--write-timeout", "1"]
+    options = ["--lb-idle-timeout", "0.2", "--keep-alive-timeout", str(KEEP_ALIVE), "--write-timeout", "500ms"]
     options += ["--limit-request-body", "4MiB", "--loop", request.param]
     with serving(APP, *options, directory=tmp_path_factory.mktemp(request.param)) as running:
         yield running
@@ -122,7 +122,7 @@ def test_a_request_that_arrives_while_the_loop_is_busy_past_the_idle_limit_is_se
     with RawClient(server.port) as other:
         time.sleep(KEEP_ALIVE / 2)
         # The loop sleeps over the idle deadline of the first connection, and the request is sent meanwhile.
-        other.get("/block/900")
+        other.get("/block/600")
         time.sleep(KEEP_ALIVE)
         client.post_head("/size/-", 3)
         client.send(b"abc")
@@ -141,10 +141,8 @@ def test_connections_accepted_together_have_numbers_of_their_own(server: ServerP
 
 
 def test_work_after_the_response_does_not_hold_the_next_request(server: ServerProcess, client: RawClient) -> None:
-    began = time.monotonic()
-    assert client.asks("/background/400").body == b"accepted\n"
-    assert client.asks("/number/-").body.endswith(b"/2")
-    assert time.monotonic() - began < 0.3
+    assert client.asks("/background/-").body == b"accepted\n"
+    assert client.asks("/release/-").body == b"released\n"
     eventually(lambda: seen(server, "background").get("end") == "done", "the work is finished")
 
 
@@ -161,7 +159,7 @@ def test_a_client_that_does_not_read_stops_the_application_and_is_cut(server: Se
         stalled = eventually(lambda: _twice_the_same(server, name), "send() waits")
         assert stalled < 16 * 1024 * 1024 / len(BLOCK)
         eventually(lambda: seen(server, name)["end"], "the client is cut", patience=5)
-        assert 1.0 <= time.monotonic() - began < 4.0
+        assert 0.5 <= time.monotonic() - began < 4.0
         assert _ends_with_reset(client.sock)
     assert "OSError" in seen(server, name)["end"]  # type: ignore[operator]  # a list of class names by now
 

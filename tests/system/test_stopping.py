@@ -64,7 +64,7 @@ def test_nobody_is_reset_who_connected_before_the_signal(tmp_path: Path, workers
     with serving(APP, directory=tmp_path, workers=workers) as server:
         busy = _one_connection_per_worker(server.port, workers)
         for client in busy:
-            client.get("/block/800")
+            client.get("/block/500")
         # Each worker computes now, and accepts nobody.
         late = []
         for number in range(20):

@@ -33,7 +33,7 @@ def server(
     certificate.cert_chain_pems[0].write_to_path(str(cert))
     certificate.private_key_pem.write_to_path(str(key))
     options = ("--ssl-certfile", str(cert), "--ssl-keyfile", str(key), "--loop", request.param)
-    clocks = ("--lb-idle-timeout", "0.3", "--keep-alive-timeout", "0.6")
+    clocks = ("--lb-idle-timeout", "0.2", "--keep-alive-timeout", "0.4")
     with serving("keepserve.demo:app", *options, *clocks, directory=directory / "log") as running:
         yield running
         assert "Traceback" not in running.stderr
