@@ -128,11 +128,6 @@ class Exchange:
         """More of the request body is buffered than should be."""
         return self._body is not None and self._body_size > BODY_HIGH_WATER
 
-    @property
-    def begun(self) -> bool:
-        """The response's head has been sent."""
-        return self.phase >= STREAMING
-
     def feed(self, event: Body) -> None:
         """Take more of the request body."""
         if event.data and self.phase != DONE:

@@ -36,9 +36,14 @@ async def read_chunks(path: str) -> AsyncGenerator[tuple[bytes, bool]]:
 
 
 def _open(path: str) -> tuple[FileIO, int]:
-    file = FileIO(path, "rb")  # unbuffered: the chunks are large; closed by read_chunks
+    # Unbuffered, since the chunks are large. read_chunks closes it.
+    file = FileIO(path, "rb", opener=_open_at_once)
     facts = os.fstat(file.fileno())
     if not stat.S_ISREG(facts.st_mode):
         file.close()
         raise OSError(f"'http.response.pathsend' needs a regular file, and {path!r} is none.")
     return file, facts.st_size
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a named pipe would keep the thread until somebody writes

@@ -219,7 +219,7 @@ async def test_a_file_waits_for_a_slow_client_and_is_closed_when_it_leaves(tmp_p
     gc.collect()  # an open file would warn here
 
 
-@pytest.mark.parametrize("kind", ["missing", "directory", "shrinking"])
+@pytest.mark.parametrize("kind", ["missing", "directory", "pipe", "shrinking"])
 @in_loop
 async def test_a_file_that_cannot_be_sent_is_a_fault_of_the_application(
     kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -227,6 +227,8 @@ async def test_a_file_that_cannot_be_sent_is_a_fault_of_the_application(
     path = tmp_path / "file"
     if kind == "directory":
         path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
     elif kind == "shrinking":
         path.write_bytes(b"x" * 3 * CHUNK)
 

@@ -195,6 +195,12 @@ def _rows_18_to_21_methods_and_upgrades() -> None:
         (b"GET", b"/"),
         fate="client_asked",
     )
+    served(
+        "row 19: Upgrade beside a field that stands twice",
+        get(b"A: 1", b"A: 2", b"Connection: upgrade", b"Upgrade: foo") + NEXT,
+        (b"GET", b"/"),
+        (b"GET", b"/next"),
+    )
     served("row 19: Upgrade without Connection", get(b"Upgrade: h2c") + NEXT, (b"GET", b"/"), (b"GET", b"/next"))
     served(
         "row 19: Connection: Upgrade without Upgrade",

@@ -165,6 +165,15 @@ def test_one_that_fails_does_not_stop_the_clock_of_the_others(caplog: pytest.Log
     assert "a fault of ours" in caplog.text
 
 
+def test_one_that_fails_to_settle_does_not_stop_the_clock_of_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    wheel, clock = make()
+    timers = [add(wheel, deadline) for deadline in (1000.5, "nonsense", 1000.5)]  # type: ignore[arg-type]
+    wheel.sweep(clock())
+    wheel.sweep(clock.advance(1.0))
+    assert [len(timer.expired) for timer in timers] == [1, 0, 1]
+    assert len(caplog.records) == 1
+
+
 def test_nothing_is_kept_of_what_was_forgotten() -> None:
     wheel, clock = make()
     timers = [add(wheel, 1080.0) for _ in range(10)]
