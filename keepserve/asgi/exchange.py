@@ -172,6 +172,9 @@ class Exchange:
     async def receive(self) -> Message:
         """Return the next ``http.request`` message, or ``http.disconnect`` when there is nobody left to answer."""
         request = self.request
+        if not request.complete and self.phase != DONE:
+            self._wire.engine.go_on(self._wire.now())
+            self._wire.flush()
         while True:
             if self.phase == DONE:
                 return {"type": "http.disconnect"}
@@ -184,9 +187,6 @@ class Exchange:
             if request.complete and not self._given:
                 self._given = True
                 return {"type": "http.request", "body": b"", "more_body": False}
-            if not request.complete and request.expect_continue:
-                self._wire.engine.go_on(self._wire.now())
-                self._wire.flush()
             self._waiter = waiter = self._waiter or asyncio.get_running_loop().create_future()
             # Shielded by hand: several tasks may wait here, and cancelling one must not cancel the others.
             await asyncio.shield(waiter)

@@ -325,7 +325,7 @@ class Http1Engine:
         if reason is None:
             if self._draining:
                 reason = CloseReason.DRAINING
-            elif self._upload is not None and (complete or self._upload.expecting) and not self._upload.discardable:
+            elif self._upload is not None and self._upload.left_unread(complete):
                 reason = CloseReason.UNREAD_BODY
         self.close_reason = self._writer.start(status, fields, body, complete, reason)
         if complete:
@@ -360,10 +360,13 @@ class Http1Engine:
             self.out.append(render_interim(status, fields))
 
     def go_on(self, now: float) -> None:
-        """Ask for a body the client holds back (``Expect: 100-continue``), if it still does."""
-        if self._upload is not None and self._upload.expecting:
-            self.inform(STREAM, 100, ())
-            self._upload.go_on(now)
+        """The application reads the body; ask for one the client holds back (``Expect: 100-continue``)."""
+        upload = self._upload
+        if upload is not None:
+            upload.wanted = True
+            if upload.expecting:
+                self.inform(STREAM, 100, ())
+                upload.go_on(now)
 
     def abandon(self, stream: int, reason: CloseReason) -> None:
         """The response under way will not be finished; the peer must be able to tell (RFC 9112 §8)."""

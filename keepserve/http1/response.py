@@ -133,7 +133,6 @@ class DefaultFields:
         self._server_line = b"server: keepserve\r\n" if server else b""
         self._with_date = date
         self._extra = b"".join(b"%b: %b\r\n" % field for field in extra)
-        self._extra_names = frozenset(name.lower() for name, _ in extra)
         # RFC 9112 §9.3 makes HTTP/1.1 persistent without a word; the pair is for clients that read the hint
         # (Connection must name the hop-by-hop Keep-Alive) and for HTTP/1.0 clients, which need the word.
         self.keep_alive = b"connection: keep-alive\r\n"

@@ -11,11 +11,12 @@ from keepserve.wire.engine import Limits
 class Upload:
     """A request body on its way in.
 
-    ``expecting`` tells that the client holds it back until it hears ``100 Continue``; ``unwanted``
-    that its response is complete, so that what comes is dropped for the sake of the connection.
+    ``expecting`` tells that the client holds it back until it hears ``100 Continue``; ``wanted`` that
+    the application has begun to read it; ``unwanted`` that its response is complete, so that what
+    comes is dropped for the sake of the connection.
     """
 
-    __slots__ = ("_clock", "_decoder", "_discarded", "_held", "_limits", "expecting", "unwanted")
+    __slots__ = ("_clock", "_decoder", "_discarded", "_held", "_limits", "expecting", "unwanted", "wanted")
 
     def __init__(self, framing: Framing, limits: Limits, now: float, held: bool) -> None:
         self._limits = limits
@@ -29,6 +30,7 @@ class Upload:
         self._held = held
         self.expecting = False
         self.unwanted = False
+        self.wanted = False
         if held:
             self._clock.hold(now)
 
@@ -79,6 +81,13 @@ class Upload:
         """
         remaining = self._decoder.remaining
         return not self.expecting and (remaining is None or remaining <= self._limits.discard_bytes)
+
+    def left_unread(self, answered: bool) -> bool:
+        """Whether too much of it will be left unread; ``answered`` tells that the response ends here and now.
+
+        An application that reads while it answers may yet read all of it.
+        """
+        return not self.discardable and (answered or self.expecting or not self.wanted)
 
     @property
     def too_long_to_discard(self) -> bool:

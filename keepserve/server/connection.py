@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any, cast
 
-from keepserve.asgi.exchange import Exchange
+from keepserve.asgi.exchange import HEAD_HELD, Exchange
 from keepserve.asgi.scope import METHOD_NAMES, connection_scope, request_scope
 from keepserve.proxy.forwarded import forwarded_client
 from keepserve.server.facts import ConnectionFacts
@@ -31,6 +31,9 @@ WRITE_LOW_WATER = 16 * 1024
 
 GATHER_FROM = 16 * 1024
 """Above so many bytes several buffers are written as they are; below, joining them is cheaper."""
+
+CLIENT_LEFT = 499
+"""What the access log shows for a client that left before its answer had begun; NGINX's number for it."""
 
 HALF_CLOSED_CHECK = 5.0
 """Seconds between two looks whether a peer that has sent its FIN is still there to read the answer."""
@@ -142,6 +145,10 @@ class Connection(asyncio.Protocol):
                 reason = CloseReason.PEER_CLOSED if engine.idle else CloseReason.PEER_LEFT
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
+            access = self.state.access
+            if access is not None:
+                status = exchange.status if exchange.phase > HEAD_HELD else CLIENT_LEFT
+                self._log(access, exchange.request, status, exchange.sent, self.now() - exchange.started)
             exchange.disconnect()
         self.write_paused = False
         self._wake_writer()

@@ -38,8 +38,6 @@ class CloseReason(enum.Enum):
     """The request broke the protocol or a size limit; the answer said which."""
     UNREAD_BODY = "unread_body"
     """The application answered without reading a request body too long to discard."""
-    LINGER_LIMIT = "linger_limit"
-    """The peer kept sending after the final response, past the bounds of the lingering close."""
 
     APP_ASKED = "app_asked"
     """The application's response carried ``Connection: close``."""

@@ -191,7 +191,7 @@ class Engine(Protocol):
         """Send an interim response: 100 Continue, 103 Early Hints. Raises ``ResponseError``."""
 
     def go_on(self, now: float) -> None:
-        """The application wants the body: send 100 Continue if the client waits for it."""
+        """The application reads the body: send 100 Continue if the client waits for it."""
 
     def abandon(self, stream: int, reason: CloseReason) -> None:
         """The response under way will not be finished; the peer must be able to tell."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import httpx
 import pytest
 
 from tests.support.serving import ServerProcess, serving
+from tests.support.tools import find_tool
 
 LARGE = bytes(range(251)) * 8000  # 2 MB; above 1 MiB curl sends "Expect: 100-continue" by itself
 
@@ -30,9 +30,7 @@ def base(server: ServerProcess) -> str:
 
 def curl(*arguments: str, stdin: bytes = b"") -> tuple[bytes, str]:
     """Run curl; what it wrote, and what it told with --verbose."""
-    binary = shutil.which("curl")
-    if binary is None:
-        pytest.skip("curl is not installed (Debian: apt-get install curl)")
+    binary = find_tool("curl", "curl")
     done = subprocess.run(
         [binary, "--silent", "--verbose", "--max-time", "10", "--noproxy", "*", *arguments],
         input=stdin,
@@ -111,9 +109,7 @@ def test_httpx_keeps_its_connection(base: str) -> None:
 
 
 def test_wrk_sees_no_error(base: str) -> None:
-    binary = shutil.which("wrk")
-    if binary is None:
-        pytest.skip("wrk is not installed (Debian: apt-get install wrk)")
+    binary = find_tool("wrk", "wrk")
     done = subprocess.run(
         [binary, "--threads", "1", "--connections", "32", "--duration", "1s", f"{base}/hello"],
         capture_output=True,

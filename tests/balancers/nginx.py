@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.support.serving import ROOT, eventually
+from tests.support.tools import find_tool
 
 CONFIGURATION = ROOT / "deploy" / "nginx" / "nginx.conf"
-
-
-def find_nginx() -> str:
-    """The binary; without it the test is skipped, or fails where balancers are required (as in CI)."""
-    # Debian installs it where an ordinary user's PATH does not look.
-    binary = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
-    if binary is None:
-        if os.environ.get("KEEPSERVE_REQUIRE_BALANCERS") == "1":
-            pytest.fail("KEEPSERVE_REQUIRE_BALANCERS=1, but NGINX is not installed: apt-get install nginx-light")
-        pytest.skip("NGINX is not installed (Debian: apt-get install nginx-light)")
-    return binary
 
 
 def adapted(directory: Path, port: int, backend: int, *, idle: str | None = None) -> str:
@@ -66,7 +53,7 @@ def nginx(directory: Path, backend: int, *, idle: str | None = None) -> Iterator
 
     Whatever it had to complain about is a failure.
     """
-    binary = find_nginx()
+    binary = find_tool("nginx", "nginx-light")
     directory.mkdir()
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.balancers.nginx import adapted, arguments, find_nginx, nginx
+from tests.balancers.nginx import adapted, arguments, nginx
 from tests.support.serving import ROOT, clean_environment, serving
+from tests.support.tools import find_tool
 
 APP = "tests.balancers.app:app"
 
@@ -72,7 +73,7 @@ def test_nginx_that_reuses_connections_at_its_idle_limit_answers_no_502(
 def test_the_deployed_configuration_is_complete(tmp_path: Path) -> None:
     (tmp_path / "nginx.conf").write_text(adapted(tmp_path, 1, 2))
     done = subprocess.run(
-        [*arguments(find_nginx(), tmp_path), "-t"],
+        [*arguments(find_tool("nginx", "nginx-light"), tmp_path), "-t"],
         capture_output=True,
         text=True,
         timeout=10,
@@ -82,11 +83,13 @@ def test_the_deployed_configuration_is_complete(tmp_path: Path) -> None:
     assert "[warn]" not in done.stderr
 
 
-def test_without_nginx_the_tests_are_skipped_or_fail_where_it_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_program_its_tests_are_skipped_or_fail_where_required(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("shutil.which", lambda name, path=None: None)
     monkeypatch.delenv("KEEPSERVE_REQUIRE_BALANCERS", raising=False)
     with pytest.raises(pytest.skip.Exception, match="nginx-light"):
-        find_nginx()
+        find_tool("nginx", "nginx-light")
     monkeypatch.setenv("KEEPSERVE_REQUIRE_BALANCERS", "1")
     with pytest.raises(pytest.fail.Exception, match="nginx-light"):
-        find_nginx()
+        find_tool("nginx", "nginx-light")

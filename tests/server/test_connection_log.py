@@ -87,3 +87,23 @@ async def test_clients_that_share_a_proxys_connection_are_told_apart() -> None:
     client.send(b"nonsense\r\n")
     await turns()
     assert [line[0] for line in log.lines] == ["203.0.113.7", "192.0.2.1:40000", "203.0.113.8", "192.0.2.1:40000"]
+
+
+@in_loop
+async def test_a_client_that_leaves_before_its_answer_is_a_line_too() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        if scope["path"] == "/begun":
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": b"abc", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    log = Log()
+    for target in (b"/begun", b"/not"):
+        client = Worker(app, access=log).connect()
+        client.send(get(target))
+        await turns()
+        client.transport.lose()
+        await turns()
+    assert [(line[2], line[4], line[5]) for line in log.lines] == [(b"/begun", 200, 3), (b"/not", 499, 0)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 import trustme
 
 from tests.support.serving import ServerProcess, serving
+from tests.support.tools import find_tool
 
 LARGE = bytes(range(251)) * 8000
 
@@ -68,9 +68,7 @@ def test_bodies_go_both_ways(client: httpx.Client) -> None:
 
 
 def test_curl_verifies_the_certificate(server: ServerProcess, authority: trustme.CA, tmp_path: Path) -> None:
-    binary = shutil.which("curl")
-    if binary is None:
-        pytest.skip("curl is not installed (Debian: apt-get install curl)")
+    binary = find_tool("curl", "curl")
     trusted = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(trusted))
     url = f"https://127.0.0.1:{server.port}/hello"
