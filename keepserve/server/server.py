@@ -189,16 +189,24 @@ class Server:
         state.idle_grace = 0.0 if self._interactive else settings.drain_idle
         if state.connections or state.tasks:
             logger.info("Stopping: %d connections, %d running requests", len(state.connections), len(state.tasks))
-        await self._empty_accept_queues(state, sockets, context)
+        late = self._empty_accept_queues(state, sockets, context)
         now = state.clock()
         for connection in list(state.connections):
             connection.drain(now)
         quiet = asyncio.Event()
 
         def check() -> None:
-            if not state.connections and not state.tasks:
+            if not state.connections and not state.tasks and not late:
                 quiet.set()
 
+        def connected(task: asyncio.Task[object]) -> None:
+            late.discard(task)
+            if not task.cancelled() and task.exception() is not None:
+                logger.debug("A connection accepted last did not come about: %r", task.exception())
+            check()
+
+        for task in late:
+            task.add_done_callback(connected)
         state.on_quiet = check
         check()
         await self._first_of(quiet, self._hurry, timeout=settings.drain_timeout)
@@ -236,35 +244,37 @@ class Server:
             connection.abort()
         await self._first_of(quiet, timeout=0.2)
 
-    async def _empty_accept_queues(
+    def _empty_accept_queues(
         self, state: WorkerState, sockets: list[socket.socket], context: ssl.SSLContext | None
-    ) -> None:
+    ) -> set[asyncio.Task[object]]:
         """Close the listeners, but first take every connection the kernel has already accepted for us.
 
         A client whose connect succeeded may have sent its request; closing the listener would reset it.
+        Returns the tasks that make these connections (with TLS, a handshake each).
         """
         for listener in self._listeners:
             listener.close()
         settings = self.settings
-        late: list[asyncio.Task[object]] = []
+        late: set[asyncio.Task[object]] = set()
         for sock in sockets:
             sock.setblocking(False)
-            while True:
+            # No more than can have waited: those who keep connecting must not keep us here.
+            for _ in range(settings.backlog + 1):
                 try:
-                    accepted, _ = sock.accept()
+                    accepted = sock.accept()[0]
                 except OSError:
                     break  # empty (EAGAIN), or no more descriptors: then nothing can be accepted anyway
                 accepted.setblocking(False)
-                late.append(
-                    asyncio.ensure_future(
-                        state.loop.connect_accepted_socket(
-                            partial(Connection, state, context is not None), accepted, ssl=context
-                        )
-                    )
+                connection = state.loop.connect_accepted_socket(
+                    partial(Connection, state, context is not None),
+                    accepted,
+                    ssl=context,
+                    ssl_handshake_timeout=settings.tls_handshake_timeout if context is not None else None,
+                    ssl_shutdown_timeout=settings.tls_shutdown_timeout if context is not None else None,
                 )
+                late.add(state.loop.create_task(connection))
             sock.close()
-        if late:
-            await asyncio.wait(late, timeout=settings.tls_handshake_timeout)
+        return late
 
     @staticmethod
     async def _first_of(*events: asyncio.Event, timeout: float) -> None:
