@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from keepserve.server.state import WorkerState
 
 # Eager tasks (Python 3.12) let an application that never waits finish inside the read callback.
-EAGER = sys.version_info >= (3, 12)
+if sys.version_info >= (3, 12):
+    EAGER = True
+    _task = partial(asyncio.Task, eager_start=True)
+else:
+    EAGER = False
+    _task = asyncio.Task
 
 
 def run_application(state: WorkerState, exchange: Exchange, scope: dict[str, Any]) -> None:
@@ -28,9 +33,7 @@ def run_application(state: WorkerState, exchange: Exchange, scope: dict[str, Any
         return
     if EAGER:
         exchange.eager = True
-        task: asyncio.Task[None] = asyncio.Task(
-            coroutine, loop=state.loop, context=state.context.copy(), eager_start=True
-        )
+        task: asyncio.Task[None] = _task(coroutine, loop=state.loop, context=state.context.copy())
         exchange.eager = False
         if task.done():
             _ended(exchange, task)
