@@ -28,6 +28,7 @@ from keepserve.http1.head import (
     HeadFault,
     PartialHead,
     diagnose,
+    read_fields,
     read_framing,
     read_head,
     read_target,
@@ -219,9 +220,10 @@ class Http1Engine:
         try:
             method, target, http11, plain = read_head(head, limits)
             try:
-                fields = self._parser.fields(head)
+                self._parser.check(head)
             except HeadRejected:
                 raise diagnose(head, method, target, http11) from None
+            fields = read_fields(head)
             framing = read_framing(fields, http11)
             if not plain:
                 target = read_target(method, target, fields)

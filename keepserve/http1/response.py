@@ -68,25 +68,36 @@ _SPECIAL = {
     b"date": DATE,
     b"server": SERVER,
 }
-NAMES: dict[bytes, tuple[bytes, int]] = {}
-"""Names seen and found good, with what they mean to us."""
-_NAMES_MAX = 1024
+FieldLine = tuple[bytes, int, int]
+"""A rendered field: the CRLF before it and the line, what it means to us, and the number a Content-Length is."""
+
+FIELD_LINES: dict[tuple[bytes, bytes], FieldLine] = {}
+"""Fields sent before and found good. Applications send the same few in most responses."""
+_FIELD_LINES_MAX = 1024
+_FIELD_LINE_LONGEST = 256
 
 
-def known_name(name: bytes) -> tuple[bytes, int]:
-    """Return ``b"\\r\\nname: "``, with the end of the line before, and what the field means; checks a name once.
+def render_field(name: bytes, value: bytes) -> FieldLine:
+    """Check and render one field, and remember it: 1024 of at most 256 bytes, all forgotten when there are more.
 
     Raises:
-        ResponseError: the name is not a token (RFC 9110 §5.1).
+        ResponseError: the name is not a token (RFC 9110 §5.1), the value holds a control character
+            (§5.5), or a Content-Length is no number.
     """
-    known = NAMES.get(name)
-    if known is None:
-        if TOKEN.fullmatch(name) is None:
-            raise ResponseError(f"The response field name {name!r} holds a byte that no field name may hold.")
-        known = (b"\r\n" + name + b": ", _SPECIAL.get(name.lower(), PLAIN))
-        if len(NAMES) < _NAMES_MAX:
-            NAMES[name] = known
-    return known
+    if TOKEN.fullmatch(name) is None:
+        raise ResponseError(f"The response field name {name!r} holds a byte that no field name may hold.")
+    if FIELD_VALUE_FAULT.search(value) is not None:
+        raise ResponseError(
+            f"The value of the response field {name!r} holds a control character, which could split the response."
+        )
+    line = b"\r\n" + name + b": " + value
+    meaning = _SPECIAL.get(name.lower(), PLAIN)
+    rendered = (line, meaning, parse_content_length(value) if meaning == CONTENT_LENGTH else 0)
+    if len(line) <= _FIELD_LINE_LONGEST:
+        if len(FIELD_LINES) >= _FIELD_LINES_MAX:
+            FIELD_LINES.clear()
+        FIELD_LINES[name, value] = rendered
+    return rendered
 
 
 def refuse_bad_fields(fields: Iterable[tuple[bytes, bytes]]) -> None:
@@ -98,14 +109,10 @@ def refuse_bad_fields(fields: Iterable[tuple[bytes, bytes]]) -> None:
             raise ResponseError(f"Response fields must be pairs of name and value, not {field!r}.") from None
         if not isinstance(name, bytes):
             raise ResponseError(f"A response field's name must be bytes, not {type(name).__name__}: {name!r}.")
-        known_name(name)
         if not isinstance(value, bytes):
             kind = type(value).__name__
             raise ResponseError(f"The value of the response field {name!r} must be bytes, not {kind}: {value!r}.")
-        if FIELD_VALUE_FAULT.search(value) is not None:
-            raise ResponseError(
-                f"The value of the response field {name!r} holds a control character, which could split the response."
-            )
+        render_field(name, value)
 
 
 def parse_content_length(value: bytes) -> int:

@@ -9,19 +9,18 @@ from keepserve.http1.response import (
     CONTENT_LENGTH,
     DATE,
     DROPPED,
-    NAMES,
+    FIELD_LINES,
     OWN_DEFAULT,
     SERVER,
     DefaultFields,
-    known_name,
-    parse_content_length,
     plain_status,
     refuse_bad_fields,
+    render_field,
     status_line,
 )
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.wire.engine import ResponseError
-from keepserve.wire.fields import CONTROLS_AS_LF, list_tokens
+from keepserve.wire.fields import list_tokens
 
 # Response side of a connection.
 NONE, PENDING, OPEN, TRAILERS = range(4)
@@ -69,45 +68,29 @@ class ResponseWriter:
             status = plain_status(status)  # http.HTTPStatus, mostly
         length = -1
         special = 0
-        parts: list[bytes] = []
+        parts = [b""]  # for the opening, which is known last
         try:
-            for name, value in fields:
-                known = NAMES.get(name)
-                if known is None:
-                    known = known_name(name)
-                prefix, meaning = known
+            for field in fields:
+                line, meaning, number = FIELD_LINES.get(field) or render_field(*field)
                 if meaning:
                     special |= meaning
                     if meaning == CONTENT_LENGTH:
-                        given = (
-                            int(value) if type(value) is bytes and value.isdigit() else parse_content_length(value)
-                        )
-                        if length != -1:
-                            if length != given:
-                                raise ResponseError(
-                                    f"The response has two Content-Length fields, {length} and {given}."
-                                )
+                        if length not in (-1, number):
+                            raise ResponseError(f"The response has two Content-Length fields, {length} and {number}.")
+                        if length == number or status == 204:  # RFC 9110 §8.6: a 204 has none
                             continue
-                        length = given
-                        if status == 204:  # RFC 9110 §8.6: a 204 has none
-                            continue
+                        length = number
                     elif meaning == CONNECTION:
-                        if reason is None and b"close" in list_tokens(value):
+                        if reason is None and b"close" in list_tokens(field[1]):
                             reason = CloseReason.APP_ASKED
                         continue
                     elif meaning == DROPPED:
                         continue
-                parts.append(prefix)
-                parts.append(value)
-            block = b"".join(parts)
+                parts.append(line)
         except (TypeError, ValueError, AttributeError):
             refuse_bad_fields(fields)  # which says what is wrong with them
-            raise
-        # Each prefix brought one CR and one LF. Any more, or any other control character, is a value's.
-        lines = len(parts) >> 1
-        clean = block.translate(CONTROLS_AS_LF)
-        if clean.count(b"\n") != lines or clean.count(b"\r") != lines:
-            refuse_bad_fields(fields)
+            # Nothing: they are lists instead of tuples, then.
+            return self.start(status, [(name, value) for name, value in fields], body, complete, reason)
 
         size = len(body)
         framing = _LENGTH
@@ -138,18 +121,23 @@ class ResponseWriter:
         else:
             opening = self._open(status, True)
 
+        parts[0] = opening
+        parts.append(framing_line + b"\r\n\r\n" if framing_line else b"\r\n\r\n")
         self._framing = framing
-        self._left = length - size
+        self._left = length
         self.state = NONE if complete else OPEN
         if framing == _NO_BODY or not size:
-            self._left = length
-            self.out.append(b"".join((opening, block, framing_line, b"\r\n\r\n")))
+            self.out.append(b"".join(parts))
         elif framing == _CHUNKED:
-            self.out.append(b"%b%b%b\r\n\r\n%x\r\n%b\r\n" % (opening, block, framing_line, size, body))
-        elif size <= JOIN_UP_TO:
-            self.out.append(b"".join((opening, block, framing_line, b"\r\n\r\n", body)))
+            parts.append(b"%x\r\n%b\r\n" % (size, body))
+            self.out.append(b"".join(parts))
         else:
-            self.out += (b"".join((opening, block, framing_line, b"\r\n\r\n")), body)
+            self._left = length - size
+            if size <= JOIN_UP_TO:
+                parts.append(body)
+                self.out.append(b"".join(parts))
+            else:
+                self.out += (b"".join(parts), body)
         return reason
 
     def _open(self, status: int, close: bool, special: int = 0) -> bytes:

@@ -14,9 +14,6 @@ TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 FIELD_VALUE_FAULT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 """What a field value may not hold (RFC 9110 §5.5): every control character but the tab."""
 
-CONTROLS_AS_LF = bytes(0x0A if byte == 0x7F or (byte < 0x20 and byte not in (9, 13)) else byte for byte in range(256))
-"""For ``bytes.translate``: every control character but tab and CR becomes LF, so that counting LF counts them all."""
-
 VISIBLE = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 """Bytes that may stand inside a line of a head: for ``bytes.translate(None, VISIBLE)``, which leaves the rest."""
 

@@ -164,7 +164,9 @@ def test_too_little_body_before_trailers_is_noticed_too() -> None:
 @pytest.mark.parametrize("value", [b"-1", b"", b"5, 5", b"+5", b" 5", b"5 ", b"0x5", b"five", "5", 5, None])
 def test_a_length_that_is_no_number_is_refused(value: object) -> None:
     driver = asked()
-    with pytest.raises(ResponseError, match="Content-Length must be a plain decimal number"):
+    with pytest.raises(
+        ResponseError, match="Content-Length must be a plain decimal number|content-length.* must be bytes"
+    ):
         driver.respond(200, b"hello", [(b"content-length", value)])  # type: ignore[list-item]
     assert driver.answers == []
 
