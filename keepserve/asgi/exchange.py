@@ -95,7 +95,6 @@ class Exchange:
         "_waiter",
         "_wire",
         "disconnected",
-        "eager",
         "phase",
         "request",
         "sent",
@@ -110,7 +109,6 @@ class Exchange:
         self.status = 0
         self.sent = 0
         self.disconnected = False
-        self.eager = False
         self._given = False
         self.phase = AWAITED
         self._trailers: list[tuple[bytes, bytes]] | None = None
@@ -208,8 +206,7 @@ class Exchange:
             self.phase = HEAD_HELD
             if message.get("trailers", False):
                 self._trailers = []
-            if not self.eager:
-                self._wire.head_held(self)
+            self._wire.head_held(self)
         elif AWAITED < phase < TRAILERS and kind == "http.response.body":
             body = message.get("body", b"")
             if type(body) is not bytes:

@@ -8,7 +8,7 @@ import logging
 from types import TracebackType
 from typing import Any
 
-from keepserve.asgi.types import ASGI_VERSION, LIFESPAN_SPEC_VERSION, CoroutineApp, Message
+from keepserve.asgi.types import ASGI_VERSION, LIFESPAN_SPEC_VERSION, App, Message
 
 logger = logging.getLogger("keepserve")
 
@@ -32,7 +32,7 @@ class Lifespan:
     requests, and ``context`` the context variables it set: requests run in copies of it.
     """
 
-    def __init__(self, app: CoroutineApp, mode: str) -> None:
+    def __init__(self, app: App, mode: str) -> None:
         self._app = app
         self._mode = mode
         self._task: asyncio.Task[None] | None = None

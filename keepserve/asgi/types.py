@@ -10,8 +10,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-CoroutineApp = Callable[[Scope, Receive, Send], "Any"]
-"""An application whose call returns a coroutine, which is what a task can run without an adapter."""
 
 ASGI_VERSION = "3.0"
 SPEC_VERSION = "2.5"

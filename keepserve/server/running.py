@@ -1,10 +1,8 @@
-"""Running the application for one exchange: a task that starts at once where Python can, and what its end means."""
+"""Running the application for one exchange, in a task of its own, and what its end means."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from keepserve.asgi.exchange import DONE, Exchange
@@ -12,52 +10,35 @@ from keepserve.asgi.exchange import DONE, Exchange
 if TYPE_CHECKING:
     from keepserve.server.state import WorkerState
 
-# Eager tasks (Python 3.12) let an application that never waits finish inside the read callback.
-if sys.version_info >= (3, 12):
-    EAGER = True
-    _task = partial(asyncio.Task, eager_start=True)
-else:
-    EAGER = False
-    _task = asyncio.Task
-
 
 def run_application(state: WorkerState, exchange: Exchange, scope: dict[str, Any]) -> None:
     """Start the application on an exchange, in a copy of the context its lifespan startup left.
 
-    ``state.tasks`` holds the task as long as it runs. One that ends at once never gets there.
+    It begins in the next turn of the loop, when every socket that was ready has been read. Eager tasks
+    (Python 3.12), which would begin inside the read callback, measured no faster with a tiny
+    application and a tenth slower with a framework: reading and running in turns keeps caches warm.
     """
-    try:
-        coroutine = state.app(scope, exchange.receive, exchange.send)
-    except Exception as error:  # it takes other arguments: nothing of it has run
-        exchange.app_ended(error)
-        return
-    if EAGER:
-        exchange.eager = True
-        task: asyncio.Task[None] = _task(coroutine, loop=state.loop, context=state.context.copy())
-        exchange.eager = False
-        if task.done():
-            _ended(exchange, task)
-            return
-        exchange.flush_head()
-    else:
-        task = state.loop.create_task(coroutine, context=state.context.copy())
+    task = state.loop.create_task(_run(state, exchange, scope), context=state.context.copy())
     state.tasks.add(task)
-    task.add_done_callback(partial(_ended_later, state, exchange))
 
 
-def _ended_later(state: WorkerState, exchange: Exchange, task: asyncio.Task[None]) -> None:
-    state.tasks.discard(task)
-    _ended(exchange, task)
-    if state.on_quiet is not None:
-        state.on_quiet()
-
-
-def _ended(exchange: Exchange, task: asyncio.Task[None]) -> None:
+async def _run(state: WorkerState, exchange: Exchange, scope: dict[str, Any]) -> None:
+    """Run the application to its end. Ending here, and not in a callback of the task, saves a turn of the loop."""
     try:
-        error = task.exception()
+        await state.app(scope, exchange.receive, exchange.send)
     except asyncio.CancelledError:
         if exchange.phase != DONE:
             exchange.cut()
-        return
-    if error is not None or exchange.phase != DONE:
-        exchange.app_ended(error)
+    except (Exception, SystemExit) as error:
+        # The traceback is to begin in the application, not here.
+        traceback = error.__traceback__
+        exchange.app_ended(error.with_traceback(traceback.tb_next if traceback is not None else None))
+    else:
+        if exchange.phase != DONE:
+            exchange.app_ended(None)
+    finally:
+        task = asyncio.current_task()
+        assert task is not None
+        state.tasks.discard(task)
+        if state.on_quiet is not None:
+            state.on_quiet()

@@ -6,7 +6,6 @@ Floor 4's worker runs one of these; a test or a notebook may run one in a thread
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import socket
 import ssl
@@ -16,7 +15,6 @@ from functools import partial
 
 from keepserve.asgi.lifespan import Lifespan
 from keepserve.asgi.loading import load_app
-from keepserve.asgi.types import App, CoroutineApp, Receive, Scope, Send
 from keepserve.config import Settings
 from keepserve.server.connection import Connection
 from keepserve.server.listening import bind_sockets
@@ -28,17 +26,6 @@ logger = logging.getLogger("keepserve")
 
 HURRY_TIMEOUT = 1.0
 """Seconds that cancelled requests get after a second signal."""
-
-
-def as_coroutine_function(app: App) -> CoroutineApp:
-    """Return the application, wrapped only if calling it does not give a coroutine (a task runs nothing else)."""
-    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(getattr(app, "__call__", None)):  # noqa: B004
-        return app
-
-    async def adapter(scope: Scope, receive: Receive, send: Send) -> None:
-        await app(scope, receive, send)
-
-    return adapter
 
 
 class Server:
@@ -111,7 +98,7 @@ class Server:
         self._loop, self._stop, self._hurry = loop, asyncio.Event(), asyncio.Event()
         if self._should_exit:
             return
-        app = as_coroutine_function(load_app(settings))
+        app = load_app(settings)
         context = self._ssl_context if self._ssl_context is not None else build_context(settings)
         own_sockets = sockets is None
         if sockets is None:

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from keepserve.asgi.exchange import HEAD_HELD, Exchange
-from keepserve.asgi.types import CoroutineApp
+from keepserve.asgi.exchange import Exchange
+from keepserve.asgi.types import App
 from keepserve.config import Settings
 from keepserve.http1.engine import Http1Engine
 from keepserve.http1.parsers import PARSERS
@@ -54,7 +54,7 @@ class WorkerState:
     def __init__(
         self,
         settings: Settings,
-        app: CoroutineApp,
+        app: App,
         loop: asyncio.AbstractEventLoop,
         *,
         access: AccessLog | None = None,
@@ -130,15 +130,7 @@ class WorkerState:
 
     def _flush_held(self) -> None:
         held, self._held = self._held, []
-        waiting = [exchange for exchange in held if exchange.phase == HEAD_HELD]
-        if waiting:
-            # One turn more: the end of an application that has failed meanwhile is told in this one, and
-            # a head that is still held can become a 500.
-            self.loop.call_soon(self._flush_waiting, waiting)
-
-    @staticmethod
-    def _flush_waiting(waiting: list[Exchange]) -> None:
-        for exchange in waiting:
+        for exchange in held:
             exchange.flush_head()
 
     def connection_closed(self, connection: Connection, reason: CloseReason) -> None:

@@ -11,9 +11,6 @@ import pytest
 from keepserve.telemetry.reasons import CloseReason
 from tests.support.harness import GET, Receive, Scope, Send, Worker, answer, body, get, in_loop, post, start, turns
 
-pytestmark = pytest.mark.usefixtures("start_of_tasks")
-
-
 # The application fails.
 
 

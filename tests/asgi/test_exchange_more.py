@@ -14,8 +14,6 @@ import pytest
 from keepserve.asgi.files import CHUNK
 from tests.support.harness import GET, Receive, Scope, Send, Worker, answer, body, get, in_loop, post, start, turns
 
-pytestmark = pytest.mark.usefixtures("start_of_tasks")
-
 
 async def eventually(condition: Callable[[], object]) -> None:
     """Wait for a thread's work: a few milliseconds, and two seconds at the most."""

@@ -165,7 +165,7 @@ def test_too_little_body_before_trailers_is_noticed_too() -> None:
 def test_a_length_that_is_no_number_is_refused(value: object) -> None:
     driver = asked()
     with pytest.raises(
-        ResponseError, match="Content-Length must be a plain decimal number|content-length.* must be bytes"
+        ResponseError, match=r"Content-Length must be a plain decimal number|content-length.* must be bytes"
     ):
         driver.respond(200, b"hello", [(b"content-length", value)])  # type: ignore[list-item]
     assert driver.answers == []

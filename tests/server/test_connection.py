@@ -10,9 +10,6 @@ from keepserve.server.connection import BODY_HIGH_WATER, WRITE_HIGH_WATER
 from tests.support.applications import Slow
 from tests.support.harness import GET, Receive, Scope, Send, Worker, answer, body, get, in_loop, post, start, turns
 
-pytestmark = pytest.mark.usefixtures("start_of_tasks")
-
-
 # Writing.
 
 

@@ -15,9 +15,6 @@ from keepserve.wire.engine import Ending
 from tests.support.applications import Slow
 from tests.support.harness import GET, Receive, Scope, Send, Worker, answer, body, get, in_loop, post, start, turns
 
-pytestmark = pytest.mark.usefixtures("start_of_tasks")
-
-
 # The end.
 
 
