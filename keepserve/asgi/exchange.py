@@ -310,7 +310,7 @@ class Exchange:
             "The application failed on %s %s",
             request.method.decode("latin-1"),
             request.target.decode("latin-1"),
-            exc_info=error if not isinstance(error, asyncio.CancelledError) else None,
+            exc_info=error,
         )
 
     def _wake(self) -> None:

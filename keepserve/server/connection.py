@@ -175,11 +175,8 @@ class Connection(asyncio.Protocol):
         return self.state.clock()
 
     def flush(self) -> None:
-        """Send what the engine has put out; while bytes are being received, leave it to the end of that.
-
-        Unless it is much: an application that streams without ever waiting must meet the client's pace.
-        """
-        if not self._receiving or sum(map(len, self.engine.out)) > GATHER_FROM:
+        """Send what the engine has put out; while bytes are being received, leave it to the end of that."""
+        if not self._receiving:
             self._after()
 
     async def drained(self) -> None:

@@ -26,8 +26,10 @@ async def _run(state: WorkerState, exchange: Exchange, scope: dict[str, Any]) ->
     """Run the application to its end. Ending here, and not in a callback of the task, saves a turn of the loop."""
     try:
         await state.app(scope, exchange.receive, exchange.send)
-    except asyncio.CancelledError:
-        if exchange.phase != DONE:
+    except asyncio.CancelledError as error:
+        if not state.draining:
+            exchange.app_ended(error)  # a doing of its own, such as waiting for a task it had cancelled
+        elif exchange.phase != DONE:
             exchange.cut()
     except (Exception, SystemExit) as error:
         # The traceback is to begin in the application, not here.

@@ -157,12 +157,18 @@ async def test_a_fault_in_background_work_is_told_and_changes_nothing_for_the_cl
     assert len(caplog.records) == 2
 
 
+@pytest.mark.parametrize(("draining", "status", "logged"), [(False, 500, 1), (True, 503, 0)])
 @in_loop
-async def test_an_application_that_cancels_itself_gets_its_client_an_answer() -> None:
+async def test_a_cancelled_application_is_a_fault_of_its_own_unless_the_server_is_stopping(
+    draining: bool, status: int, logged: int, caplog: pytest.LogCaptureFixture
+) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise asyncio.CancelledError
 
-    client = Worker(app).connect()
+    worker = Worker(app)
+    client = worker.connect()
+    worker.state.draining = draining
     client.send(GET)
     await turns()
-    assert client.statuses == [503]
+    assert client.statuses == [status]
+    assert len(caplog.records) == logged
