@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 
 from keepserve.wire.engine import Fields, Limits
-from keepserve.wire.fields import KNOWN_HOSTS, SERVED_METHODS, TOKEN, is_valid_host, list_tokens
+from keepserve.wire.fields import KNOWN_HOSTS, SERVED_METHODS, TOKEN, is_valid_host, list_tokens, remember
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
 # The request line of nearly every request: nothing in it needs a second look but the method.
@@ -128,16 +128,13 @@ _DECISIVE = frozenset((b"connection", b"content-length", b"transfer-encoding", b
 
 
 _field_lines: dict[bytes, tuple[bytes, bytes]] = {}
-_FIELD_LINES_MAX = 1024
-_FIELD_LINE_LONGEST = 256
 
 
 def read_fields(head: bytes) -> Fields:
     """Return a well-formed head's fields: lower-case names and stripped values in wire order.
 
-    Most field lines were sent before, word for word (Host, Accept, User-Agent), so lines are
-    remembered: at most 1024 of at most 256 bytes, all forgotten when there are more. What differs
-    from request to request costs a little more, what does not a third.
+    Lines are remembered (Host, Accept, User-Agent). What differs from request to request costs a
+    little more for it, what does not a third.
     """
     known = _field_lines.get
     return [known(line) or _read_field(line) for line in head.split(b"\r\n")[1:-2]]
@@ -146,10 +143,7 @@ def read_fields(head: bytes) -> Fields:
 def _read_field(line: bytes) -> tuple[bytes, bytes]:
     name, _, value = line.partition(b":")
     field = (name.lower(), value.strip())
-    if len(line) <= _FIELD_LINE_LONGEST:
-        if len(_field_lines) >= _FIELD_LINES_MAX:
-            _field_lines.clear()
-        _field_lines[line] = field
+    remember(_field_lines, line, field, len(line))
     return field
 
 

@@ -13,7 +13,7 @@ import http
 from collections.abc import Iterable, Sequence
 
 from keepserve.wire.engine import ResponseError
-from keepserve.wire.fields import FIELD_VALUE_FAULT, TOKEN
+from keepserve.wire.fields import FIELD_VALUE_FAULT, TOKEN, remember
 
 
 def _status_line(status: int, reason: str) -> bytes:
@@ -73,12 +73,10 @@ FieldLine = tuple[bytes, int, int]
 
 FIELD_LINES: dict[tuple[bytes, bytes], FieldLine] = {}
 """Fields sent before and found good. Applications send the same few in most responses."""
-_FIELD_LINES_MAX = 1024
-_FIELD_LINE_LONGEST = 256
 
 
 def render_field(name: bytes, value: bytes) -> FieldLine:
-    """Check and render one field, and remember it: 1024 of at most 256 bytes, all forgotten when there are more.
+    """Check and render one field, and remember it.
 
     Raises:
         ResponseError: the name is not a token (RFC 9110 §5.1), the value holds a control character
@@ -93,10 +91,7 @@ def render_field(name: bytes, value: bytes) -> FieldLine:
     line = b"\r\n" + name + b": " + value
     meaning = _SPECIAL.get(name.lower(), PLAIN)
     rendered = (line, meaning, parse_content_length(value) if meaning == CONTENT_LENGTH else 0)
-    if len(line) <= _FIELD_LINE_LONGEST:
-        if len(FIELD_LINES) >= _FIELD_LINES_MAX:
-            FIELD_LINES.clear()
-        FIELD_LINES[name, value] = rendered
+    remember(FIELD_LINES, (name, value), rendered, len(line))
     return rendered
 
 

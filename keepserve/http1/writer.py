@@ -116,10 +116,8 @@ class ResponseWriter:
             reason = reason or CloseReason.LENGTH_UNKNOWN
         if reason is None and not special & OWN_DEFAULT:
             opening = self._defaults.openings.get(status) or self._open(status, False)
-        elif special & OWN_DEFAULT:
-            opening = self._open(status, reason is not None, special)
         else:
-            opening = self._open(status, True)
+            opening = self._open(status, reason is not None, special & OWN_DEFAULT)
 
         parts[0] = opening
         parts.append(framing_line + b"\r\n\r\n" if framing_line else b"\r\n\r\n")

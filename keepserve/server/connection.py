@@ -107,25 +107,15 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: let the engine read them, start what is to be started, send what came out, once."""
-        engine = self.engine
         now = self.state.clock()
         self._receiving = True
-        events = engine.receive(data, now)
-        while events:
-            for event in events:
-                if type(event) is Request:
-                    self._begin(event, now)
-                else:
-                    self._handle(event, now)
-            events = self._pipelined(now) if engine.backlog else ()
-        self._receiving = False
-        self._after()
+        self._serve(self.engine.receive(data, now), now)
 
     def eof_received(self) -> bool:
         """The peer sends no more. A request it has finished is still answered in full."""
         now = self.state.clock()
         for event in self.engine.receive_eof(now):
-            self._handle(event, now)
+            self._handle(event)
         self._after()
         if self.engine.ending == Ending.OPEN and not self._tls:
             # The loop reads no further, so that only a write or the check in settle() shows a dead peer.
@@ -269,23 +259,34 @@ class Connection(asyncio.Protocol):
         # Rule 5 of the house: before an idle close, look once more. What has arrived is served.
         unread = engine.idle and unread_bytes(self._transport) > 0
         for event in engine.expire(now, unread):
-            self._handle(event, now)
+            self._handle(event)
         self._after()
         return self.settle(now) if not self._closed else NEVER
 
     # Within.
 
-    def _handle(self, event: Event, now: float) -> None:
-        if isinstance(event, Request):
-            self._begin(event, now)
-        elif isinstance(event, Body):
+    def _serve(self, events: Sequence[Event], now: float) -> None:
+        """Handle events and what is pipelined behind them, then send what came out, once."""
+        while events:
+            for event in events:
+                if type(event) is Request:
+                    self._begin(event, now)
+                else:
+                    self._handle(event)
+            events = self._pipelined(now) if self.engine.backlog or self._half_closed else ()
+        self._receiving = False
+        self._after()
+
+    def _handle(self, event: Event) -> None:
+        """Pass on what concerns a request that was handed out before, or never will be."""
+        if isinstance(event, Body):
             exchange = self._exchange
             if exchange is not None:
                 exchange.feed(event)
                 if exchange.overfull:
                     self._regulate()
-        else:
-            self._rejected(event, now)
+        elif isinstance(event, Rejected):
+            self._rejected(event)
 
     def _begin(self, request: Request, now: float) -> None:
         """Hand a request to the application."""
@@ -311,15 +312,9 @@ class Connection(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """A response is complete: serve what was pipelined behind it."""
-        self._receiving = True
         now = self.state.clock()
-        events = self._pipelined(now)
-        while events:
-            for event in events:
-                self._handle(event, now)
-            events = self._pipelined(now)
-        self._receiving = False
-        self._after()
+        self._receiving = True
+        self._serve(self._pipelined(now), now)
 
     def _pipelined(self, now: float) -> Sequence[Event]:
         """Return what comes next in the backlog, but nothing while the client does not read its answers."""
@@ -347,7 +342,7 @@ class Connection(asyncio.Protocol):
         text = b"The server is at its limit of concurrent requests; try again.\n"
         exchange.refuse(503, text, [(b"retry-after", b"1")])
 
-    def _rejected(self, event: Rejected, now: float) -> None:
+    def _rejected(self, event: Rejected) -> None:
         """The engine answered a faulty request by itself, or gave up on one that had been handed out."""
         exchange, self._exchange = self._exchange, None
         if exchange is not None:

@@ -7,6 +7,7 @@ Python costs more than the rest of a request.
 from __future__ import annotations
 
 import re
+from typing import TypeVar
 
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 """RFC 9110 §5.6.2 ``token``: field names and methods."""
@@ -25,22 +26,35 @@ SERVED_METHODS = frozenset(
 """Methods both head parsers know, but for CONNECT, which is for proxies. Others are answered 501 (RFC 9110 §9.1)."""
 
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?")
-KNOWN_HOSTS: set[bytes] = set()
+KNOWN_HOSTS: dict[bytes, bool] = {}
 """Host values seen and found valid."""
-_KNOWN_HOSTS_MAX = 1024
+
+_REMEMBERED_MAX = 1024
+_REMEMBERED_LONGEST = 256
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+def remember(memo: dict[Key, Value], key: Key, value: Value, size: int) -> None:
+    """Keep what was found out about a field of ``size`` bytes, since most were seen before, word for word.
+
+    At most 1024 of at most 256 bytes. All are forgotten when there are more, so that nobody can fill
+    the memo with what never comes again and keep the common ones out.
+    """
+    if size <= _REMEMBERED_LONGEST:
+        if len(memo) >= _REMEMBERED_MAX:
+            memo.clear()
+        memo[key] = value
 
 
 def is_valid_host(value: bytes) -> bool:
-    """Tell whether ``value`` is ``uri-host [":" port]`` (RFC 9110 §7.2): no user info, no path, not empty.
-
-    Valid names are remembered, a thousand at the most, since a server sees the same few all day.
-    """
+    """Tell whether ``value`` is ``uri-host [":" port]`` (RFC 9110 §7.2): no user info, no path, not empty."""
     if value in KNOWN_HOSTS:
         return True
     if len(value) > 512 or _HOST.fullmatch(value) is None:
         return False
-    if len(KNOWN_HOSTS) < _KNOWN_HOSTS_MAX:
-        KNOWN_HOSTS.add(value)
+    remember(KNOWN_HOSTS, value, True, len(value))
     return True
 
 

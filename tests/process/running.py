@@ -12,27 +12,24 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support import serving
+from tests.support.serving import ROOT
+
 PATIENCE = 10.0
 """Seconds; only ever used up by a test that fails."""
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
-def eventually(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-    """Call ``condition`` until it is true; its value."""
-    end = time.monotonic() + patience
-    while not (value := condition()):
-        assert time.monotonic() < end, f"in vain: {what}"
-        time.sleep(0.005)
-    return value
+eventually = partial(serving.eventually, patience=PATIENCE)
+"""Call a condition until it is true; its value."""
 
 
 class Running:
