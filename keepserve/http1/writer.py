@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from keepserve.http1.response import (
-    CONNECTION,
-    CONTENT_LENGTH,
+from keepserve.http1.response import FIELD_LINES, DefaultFields, render_field, status_line
+from keepserve.telemetry.reasons import CloseReason
+from keepserve.wire.response import (
+    CLOSE,
     DATE,
-    DROPPED,
-    FIELD_LINES,
     OWN_DEFAULT,
     SERVER,
-    DefaultFields,
+    check_promise,
+    collect_fields,
+    final_status,
     plain_status,
     refuse_bad_fields,
-    render_field,
-    status_line,
+    too_long,
+    too_short,
 )
-from keepserve.telemetry.reasons import CloseReason
-from keepserve.wire.engine import ResponseError
-from keepserve.wire.fields import list_tokens
 
 # Response side of a connection.
 NONE, PENDING, OPEN, TRAILERS = range(4)
@@ -66,31 +64,10 @@ class ResponseWriter:
         """
         if type(status) is not int:
             status = plain_status(status)  # http.HTTPStatus, mostly
-        length = -1
-        special = 0
         parts = [b""]  # for the opening, which is known last
-        try:
-            for field in fields:
-                line, meaning, number = FIELD_LINES.get(field) or render_field(*field)
-                if meaning:
-                    special |= meaning
-                    if meaning == CONTENT_LENGTH:
-                        if length not in (-1, number):
-                            raise ResponseError(f"The response has two Content-Length fields, {length} and {number}.")
-                        if length == number or status == 204:  # RFC 9110 §8.6: a 204 has none
-                            continue
-                        length = number
-                    elif meaning == CONNECTION:
-                        if reason is None and b"close" in list_tokens(field[1]):
-                            reason = CloseReason.APP_ASKED
-                        continue
-                    elif meaning == DROPPED:
-                        continue
-                parts.append(line)
-        except (TypeError, ValueError, AttributeError):
-            refuse_bad_fields(fields)  # which says what is wrong with them
-            # Nothing: they are lists instead of tuples, then.
-            return self.start(status, [(name, value) for name, value in fields], body, complete, reason)
+        length, special = collect_fields(fields, status, parts, FIELD_LINES, render_field)
+        if reason is None and special & CLOSE:
+            reason = CloseReason.APP_ASKED
 
         size = len(body)
         framing = _LENGTH
@@ -100,11 +77,7 @@ class ResponseWriter:
             if complete and length < 0 and size and status not in (204, 304):
                 framing_line = b"\r\ncontent-length: %d" % size
         elif length >= 0:
-            if size != length and (complete or size > length):
-                raise ResponseError(
-                    f"The response's Content-Length is {length}, but its body has "
-                    f"{size} bytes{'' if complete else ' and more'}."
-                )
+            check_promise(length, size, complete)
         elif complete:
             length = size
             framing_line = b"\r\ncontent-length: %d" % size
@@ -140,8 +113,7 @@ class ResponseWriter:
 
     def _open(self, status: int, close: bool, special: int = 0) -> bytes:
         """Return the status line and the server's own fields, without the last CRLF."""
-        if status < 200:
-            raise ResponseError(f"A response's status must be final, 200 or above, not {status}.")
+        final_status(status)
         if special:
             own = self._defaults.without(date=special & DATE, server=special & SERVER, close=close)
             return (status_line(status) + own)[:-2]
@@ -164,14 +136,12 @@ class ResponseWriter:
             if excess > 0:
                 self.out.append(data[: self._left])
                 self.state = NONE
-                raise ResponseError(
-                    f"The response's body is longer than its Content-Length, by {excess} bytes so far."
-                )
+                raise too_long(excess)
             self._left -= len(data)
             if data:
                 self.out.append(data)
             if complete and self._left:
-                raise ResponseError(f"The response's body ended {self._left} bytes short of its Content-Length.")
+                raise too_short(self._left)
         elif framing == _UNTIL_CLOSE and data:
             self.out.append(data)
         if complete:
@@ -182,7 +152,7 @@ class ResponseWriter:
         fields = list(fields)
         refuse_bad_fields(fields)
         if self._framing == _LENGTH and self._left:
-            raise ResponseError(f"The response's body ended {self._left} bytes short of its Content-Length.")
+            raise too_short(self._left)
         if self._framing == _CHUNKED:
             lines = b"".join(b"%b: %b\r\n" % field for field in fields)
             self.out.append(b"0\r\n%b\r\n" % lines)
