@@ -32,24 +32,23 @@ class Wire(Protocol):
     def engine(self) -> Engine:
         """The connection's engine."""
 
-    @property
-    def write_paused(self) -> bool:
-        """The client is behind; wait in ``drained``."""
-
     def flush(self) -> None:
         """Send what the engine has put out."""
 
-    async def drained(self) -> None:
-        """Wait until the client has taken enough of what was sent."""
+    async def drained(self, stream: int) -> None:
+        """Wait while the engine says that this response is blocked."""
 
-    def body_taken(self) -> None:
-        """The application has taken the request body that was buffered: read on."""
+    def body_taken(self, stream: int, amount: int) -> None:
+        """The application has taken so many bytes of the request body: there is room for more."""
 
     def head_held(self, exchange: Exchange) -> None:
         """Call ``flush_head`` once the loop has turned: an application that now waits must not keep its head back."""
 
     def responded(self, exchange: Exchange) -> None:
         """The response is complete."""
+
+    def push(self, exchange: Exchange, path: str, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        """Begin a response the client has not asked for, if it takes such."""
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -79,11 +78,17 @@ _EXPECTED = {
 }
 
 
+_PIECE = 4096
+"""Pieces of a request body are put together up to so many bytes."""
+
+
 class Exchange:
     """The ``receive`` and ``send`` of one request.
 
     ``status`` and ``sent`` (body bytes) are for the access log; ``started`` is when the request was
-    handed over, in monotonic seconds; ``phase`` is how far the response has come.
+    handed over, in monotonic seconds; ``phase`` is how far the response has come; ``client`` is who
+    a trusted proxy says the client is; ``task`` runs the application, and ``cancelled`` tells that it
+    was ended because the whole connection was.
     """
 
     __slots__ = (
@@ -94,12 +99,15 @@ class Exchange:
         "_trailers",
         "_waiter",
         "_wire",
+        "cancelled",
+        "client",
         "disconnected",
         "phase",
         "request",
         "sent",
         "started",
         "status",
+        "task",
     )
 
     def __init__(self, wire: Wire, request: Request, started: float) -> None:
@@ -108,7 +116,9 @@ class Exchange:
         self.started = started
         self.status = 0
         self.sent = 0
-        self.disconnected = False
+        self.client: str | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.disconnected = self.cancelled = False
         self._given = False
         self.phase = AWAITED
         self._trailers: list[tuple[bytes, bytes]] | None = None
@@ -132,7 +142,11 @@ class Exchange:
             if self._body is None:
                 self._body = []
                 self._body_size = 0
-            self._body.append(event.data)
+            body = self._body
+            if body and len(body[-1]) + len(event.data) <= _PIECE:
+                body[-1] += event.data  # many small pieces would weigh more than what is in them
+            else:
+                body.append(event.data)
             self._body_size += len(event.data)
         if event.complete:
             self.request.complete = True
@@ -171,7 +185,7 @@ class Exchange:
         """Return the next ``http.request`` message, or ``http.disconnect`` when there is nobody left to answer."""
         request = self.request
         if not request.complete and self.phase != DONE:
-            self._wire.engine.go_on(self._wire.now())
+            self._wire.engine.go_on(request.stream, self._wire.now())
             self._wire.flush()
         while True:
             if self.phase == DONE:
@@ -180,7 +194,7 @@ class Exchange:
                 body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
                 self._body = None
                 self._given = request.complete
-                self._wire.body_taken()
+                self._wire.body_taken(request.stream, self._body_size)
                 return {"type": "http.request", "body": body, "more_body": not request.complete}
             if request.complete and not self._given:
                 self._given = True
@@ -213,19 +227,19 @@ class Exchange:
                 body = _as_bytes(body)
             complete = not message.get("more_body", False)
             ending = complete and self._trailers is None
-            wire = self._wire
+            engine = self._wire.engine
             if phase == HEAD_HELD:
-                wire.engine.respond(self.request.stream, self.status, self._fields, body, ending)
+                engine.respond(self.request.stream, self.status, self._fields, body, ending)
             else:
-                wire.engine.send_body(self.request.stream, body, ending)
+                engine.send_body(self.request.stream, body, ending)
             self.sent += len(body)
             if ending:
                 self._finish()
                 return
             self.phase = TRAILERS if complete else STREAMING
-            wire.flush()
-            if wire.write_paused:
-                await wire.drained()
+            self._wire.flush()
+            if engine.blocked(self.request.stream):
+                await self._wire.drained(self.request.stream)
             if self.disconnected:
                 raise ClientDisconnected("The client has disconnected.")
         else:
@@ -241,6 +255,8 @@ class Exchange:
         elif kind == "http.response.early_hint" and phase == AWAITED:
             engine.inform(stream, 103, [(b"link", link) for link in message.get("links", ())])
             self._wire.flush()
+        elif kind == "http.response.push" and phase != TRAILERS:
+            self._wire.push(self, message["path"], message.get("headers", ()))
         elif kind == "http.response.trailers" and phase == TRAILERS:
             self._trailers = trailers = [*(self._trailers or ()), *message.get("headers", ())]
             if not message.get("more_trailers", False):

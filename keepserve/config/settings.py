@@ -45,6 +45,7 @@ LISTENING = "Listening"
 WORKER_GROUP = "Workers"
 KEEP_ALIVE = "Balancer and keep-alive"
 HTTP1 = "HTTP/1.1"
+HTTP2 = "HTTP/2"
 LIMITS = "Time limits"
 LOAD = "Load"
 STOPPING = "Starting and stopping"
@@ -206,7 +207,7 @@ class Settings:
         formula="keep_alive_timeout + request_head_timeout",
     )
     max_connection_requests: int = setting(
-        "Requests after which a connection is ended by Connection: close (±10 %).",
+        "Requests after which an HTTP/1.1 connection is ended by Connection: close (±10 %).",
         KEEP_ALIVE,
         INTEGER,
         10_000,
@@ -215,7 +216,7 @@ class Settings:
         minimum=0,
     )
     max_connection_age: float = setting(
-        "Age after which a connection is ended by Connection: close on a response (±10 %).",
+        "Age after which a connection is ended by Connection: close on a response, or GOAWAY (±10 %).",
         KEEP_ALIVE,
         DURATION,
         3600.0,
@@ -253,6 +254,41 @@ class Settings:
     )
     server_header: bool = setting("Send the Server field.", HTTP1, FLAG, True)
     date_header: bool = setting("Send the Date field.", HTTP1, FLAG, True)
+
+    # -- HTTP/2
+    http2: Literal["native", "h2", "off"] = setting(
+        "HTTP/2 engine: ours, the h2 library (slower, for comparison), or none.",
+        HTTP2,
+        Choice("native", "h2", "off"),
+        "native",
+    )
+    h2c: bool = setting(
+        "Accept HTTP/2 without TLS from clients that begin with its preface (prior knowledge).", HTTP2, FLAG, True
+    )
+    http2_max_streams: int = setting(
+        "Requests a client may have open at once on a connection, and how many of them run.",
+        HTTP2,
+        INTEGER,
+        100,
+        unit="streams",
+        minimum=1,
+        maximum=10_000,
+    )
+    http2_max_connection_requests: int = setting(
+        "Requests after which an HTTP/2 connection is ended by GOAWAY (±10 %).",
+        HTTP2,
+        INTEGER,
+        0,
+        unit="requests",
+        zero="no limit",
+        minimum=0,
+    )
+    http2_ping_interval: float = setting(
+        "Silence after which a PING asks whether the peer is alive.", HTTP2, DURATION, 0.0, zero="never asked"
+    )
+    http2_ping_timeout: float = setting(
+        "How long the answer to that PING may take.", HTTP2, DURATION, 20.0, positive=True
+    )
 
     # -- Time limits
     body_timeout: float = setting(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from keepserve.wire.fields import FIELD_VALUE_FAULT, TOKEN
+from keepserve.wire.fields import FIELD_VALUE_FAULT, FORBIDDEN_TRAILERS, TOKEN
 
 OVERHEAD_ALLOWANCE = 16 * 1024
 """Bytes of chunk framing allowed on top of one byte per byte of payload (Node and Go: 16 KiB)."""
@@ -19,12 +19,6 @@ _SIZE_LINE = re.compile(
 )
 _SIZE_LINE_START = re.compile(rb"[0-9A-Fa-f]{1,16}(?:;[\t !-~\x80-\xff]*)?")
 _STRAY = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
-
-FORBIDDEN_TRAILERS = frozenset(
-    b"transfer-encoding content-length host connection te trailer upgrade expect authorization proxy-authorization "
-    b"cookie set-cookie content-encoding content-type content-range cache-control max-forwards range".split()
-)
-"""Fields that frame, route, authenticate or shape a message may not trail it (RFC 9110 §6.5.1)."""
 
 
 class BodyFault(Exception):

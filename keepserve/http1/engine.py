@@ -20,7 +20,7 @@ the *envelope* over both.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from keepserve.http1.body import BodyFault
 from keepserve.http1.head import (
@@ -39,10 +39,13 @@ from keepserve.http1.upload import Upload
 from keepserve.http1.writer import NONE, PENDING, ResponseWriter
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.wire.clocks import LingerClock
-from keepserve.wire.engine import NEVER, Body, Ending, Event, Limits, Rejected, Request, ResponseError
+from keepserve.wire.engine import NEVER, Body, Ending, Event, Limits, Rejected, Request, ResponseError, SpeaksHttp2
 
 STREAM = 1
 """HTTP/1.1 has one exchange at a time."""
+
+HTTP2_LINE = b"PRI * HTTP/2.0"
+"""The first line of HTTP/2's preface, made so that it is a faulty request to everybody else."""
 
 # Request side of a connection.
 IDLE, HEAD, BODY, DONE, ENDED = range(5)
@@ -63,6 +66,11 @@ class Http1Engine:
         max_age: after so many seconds likewise; 0 for no limit.
     """
 
+    multiplexed = False
+    push_allowed = False
+    pending: Mapping[int, object] = {}  # nothing ever waits in this engine
+    relieved: list[int] = []  # noqa: RUF012  # shared, since nothing is ever put into it
+
     __slots__ = (
         "_announce",
         "_defaults",
@@ -75,6 +83,7 @@ class Http1Engine:
         "_linger",
         "_max_age_at",
         "_max_requests",
+        "_output_held",
         "_parser",
         "_partial",
         "_ready_at",
@@ -116,6 +125,7 @@ class Http1Engine:
         self._draining = False
         self._eof = False
         self._held = False
+        self._output_held = False
         self._ready_at = now
         self._idle_limit = NEVER
         self._head_started = NEVER
@@ -208,6 +218,8 @@ class Http1Engine:
         try:
             whole = partial.feed(data)
         except HeadFault as fault:
+            if self._speaks_http2(partial.start):
+                return (SpeaksHttp2(STREAM, partial.whole),)
             return self._refuse(fault.status, fault.detail, partial.start)
         if whole is None:
             return _NOTHING
@@ -231,7 +243,10 @@ class Http1Engine:
                 raise HeadFault(413, f"The request body is larger than {limits.request_body} bytes.")
         except HeadFault as fault:
             self._parser.reset()
-            return self._refuse(fault.status, fault.detail, head[: head.find(b"\r\n")])
+            line = head[: head.find(b"\r\n")]
+            if self._speaks_http2(line):
+                return (SpeaksHttp2(STREAM, head + rest),)
+            return self._refuse(fault.status, fault.detail, line)
         self.requests = number = self.requests + 1
         self._ready_at = NEVER
         if number >= self._max_requests:
@@ -248,6 +263,10 @@ class Http1Engine:
         if framing is not None:
             return self._frame(request, framing, rest, now)
         return (request,)
+
+    def _speaks_http2(self, line: bytes) -> bool:
+        """Whether this is how HTTP/2 with prior knowledge begins (RFC 9113 §3.3, §3.4), on a connection that may."""
+        return line == HTTP2_LINE and self.requests == 0 and self._limits.detect_http2
 
     def _frame(self, request: Request, framing: Framing, rest: bytes, now: float) -> Sequence[Event]:
         """Do what a head asks for that is not the plain case: a body, the close, trailers."""
@@ -361,7 +380,7 @@ class Http1Engine:
         if self._writer.state == PENDING and self._writer.http11:
             self.out.append(render_interim(status, fields))
 
-    def go_on(self, now: float) -> None:
+    def go_on(self, stream: int, now: float) -> None:
         """The application reads the body; ask for one the client holds back (``Expect: 100-continue``)."""
         upload = self._upload
         if upload is not None:
@@ -369,6 +388,26 @@ class Http1Engine:
             if upload.expecting:
                 self.inform(STREAM, 100, ())
                 upload.go_on(now)
+
+    def taken(self, stream: int, amount: int, now: float) -> None:
+        """The application has taken some of the body; what makes room here is reading the socket again."""
+
+    def push(
+        self, request: Request, scheme: bytes, target: bytes, fields: list[tuple[bytes, bytes]]
+    ) -> Request | None:
+        """HTTP/1.1 answers only what was asked."""
+        return None
+
+    def blocked(self, stream: int) -> bool:
+        """Whether the client has yet to take what was sent."""
+        return self._output_held
+
+    def pump(self) -> None:
+        """Nothing waits in this engine: everything is put out at once."""
+
+    def hold_output(self, held: bool) -> None:
+        """The client does not (``True``) or does again take what is sent."""
+        self._output_held = held
 
     def abandon(self, stream: int, reason: CloseReason) -> None:
         """The response under way will not be finished; the peer must be able to tell (RFC 9112 §8)."""
@@ -423,6 +462,10 @@ class Http1Engine:
         """The server is stopping: announce it on what is answered, keep idle peers for ``idle_grace`` seconds."""
         self._draining = True
         self._idle_limit = min(self._idle_limit, now + idle_grace)
+
+    def calm(self, detail: str, now: float) -> Sequence[Event]:
+        """Never needed: one request runs at a time."""
+        return _NOTHING
 
     def next_deadline(self) -> float:
         """When ``expire`` wants to be called, or ``NEVER``."""

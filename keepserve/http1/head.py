@@ -292,6 +292,11 @@ class PartialHead:
         """The request line so far, for the log."""
         return bytes(self._data[: self._line_end if self._line_end >= 0 else self._limits.request_line])
 
+    @property
+    def whole(self) -> bytes:
+        """Everything that came so far."""
+        return bytes(self._data)
+
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Take more bytes; return the whole head and what follows it, once it is whole.
 

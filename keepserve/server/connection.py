@@ -9,19 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
-from keepserve.asgi.exchange import HEAD_HELD, Exchange
-from keepserve.asgi.scope import METHOD_NAMES, connection_scope, request_scope
-from keepserve.proxy.forwarded import forwarded_client
-from keepserve.server.facts import ConnectionFacts
-from keepserve.server.running import run_application
-from keepserve.server.sockets import address_of, in_words, peer_is_dead, reset_on_close, unread_bytes
+from keepserve.asgi.exchange import DONE, Exchange
+from keepserve.server.hosting import Hosting
+from keepserve.server.sockets import address_of, peer_is_dead, reset_on_close, unread_bytes
 from keepserve.server.state import WorkerState
-from keepserve.telemetry.access import AccessLog
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.wire.clocks import ProgressClock
-from keepserve.wire.engine import BODY_HIGH_WATER, NEVER, Body, Ending, Event, Rejected, Request
+from keepserve.wire.engine import BODY_HIGH_WATER, NEVER, Ending, Event, Request, SpeaksHttp2
 
 logger = logging.getLogger("keepserve")
 
@@ -32,40 +28,26 @@ WRITE_LOW_WATER = 16 * 1024
 GATHER_FROM = 16 * 1024
 """Above so many bytes several buffers are written as they are; below, joining them is cheaper."""
 
-CLIENT_LEFT = 499
-"""What the access log shows for a client that left before its answer had begun; NGINX's number for it."""
-
 HALF_CLOSED_CHECK = 5.0
 """Seconds between two looks whether a peer that has sent its FIN is still there to read the answer."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(Hosting, asyncio.Protocol):
     """One client connection. Made by the listener, driven by its transport and by the worker's wheel."""
 
     __slots__ = (
-        "_client",
-        "_client_text",
         "_closed",
-        "_exchange",
+        "_flush_due",
         "_half_closed",
         "_in_kernel",
         "_paused",
         "_receiving",
-        "_scope",
         "_sending_over",
-        "_server",
         "_stall",
-        "_tls",
         "_touched",
         "_transport",
-        "_trusted",
-        "_write_waiter",
         "_written",
-        "accepted_at",
-        "engine",
-        "number",
         "slot",
-        "state",
         "write_paused",
     )
 
@@ -81,22 +63,17 @@ class Connection(asyncio.Protocol):
         self._transport = transport = cast(asyncio.Transport, transport)
         state = self.state
         now = state.clock()
-        self.engine = state.new_engine(now)
+        self.engine = state.new_engine(now, transport.get_extra_info("ssl_object") if self._tls else None)
         self.accepted_at = now
         self.slot = -1
         self.write_paused = False
-        self._exchange: Exchange | None = None
-        self._scope: dict[str, Any] | None = None
-        self._write_waiter: asyncio.Future[None] | None = None
         self._stall: ProgressClock | None = None
         self._written = 0
         self._in_kernel = 0
         self._closed = self._half_closed = self._paused = self._receiving = self._sending_over = False
+        self._flush_due = False
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER, low=WRITE_LOW_WATER)
-        self._client = address_of(transport, "peername")
-        self._client_text = in_words(self._client)
-        self._server = address_of(transport, "sockname")
-        self._trusted = bool(state.trusted) and self._is_trusted()
+        self._begin_hosting(address_of(transport, "peername"), address_of(transport, "sockname"), self._tls)
         state.accepted += 1
         self.number = state.accepted
         state.connections.add(self)
@@ -104,6 +81,8 @@ class Connection(asyncio.Protocol):
             self.engine.drain(now, state.idle_grace)
         self._touched = True
         state.wheel.add(self)
+        if self.engine.out:
+            self._after()  # a server's HTTP/2 settings need not wait for the client's
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: let the engine read them, start what is to be started, send what came out, once."""
@@ -133,16 +112,8 @@ class Connection(asyncio.Protocol):
                 reason = CloseReason.PEER_RESET
             else:
                 reason = CloseReason.PEER_CLOSED if engine.idle else CloseReason.PEER_LEFT
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            access = self.state.access
-            if access is not None:
-                status = exchange.status if exchange.phase > HEAD_HELD else CLIENT_LEFT
-                self._log(access, exchange.request, status, exchange.sent, self.now() - exchange.started)
-            exchange.disconnect()
+        self._end_hosting()
         self.write_paused = False
-        self._wake_writer()
-        self._scope = None  # it refers to us: without it the memory is free at once, not at the next collection
         self.state.wheel.forget(self)
         self.state.connection_closed(self, reason)
         logger.debug("Connection from %s closed: %s", self._client, reason.value)
@@ -150,52 +121,65 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client reads more slowly than the application writes."""
         self.write_paused = True
+        self.engine.hold_output(True)
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         self.write_paused = False
-        self._wake_writer()
-        if self._exchange is None and not self._receiving:
+        engine = self.engine
+        engine.hold_output(False)
+        if engine.multiplexed:
+            self.flush()
+            return
+        if self._write_waiters:
+            self._wake_writers(list(self._write_waiters))
+        if not self._exchanges and not self._receiving:
             self._go_on()
 
     # For the exchange.
 
-    def now(self) -> float:
-        """Monotonic seconds."""
-        return self.state.clock()
-
     def flush(self) -> None:
-        """Send what the engine has put out; while bytes are being received, leave it to the end of that."""
-        if not self._receiving:
+        """Send what the engine has put out.
+
+        While bytes are being received that is left to the end of it, and where several exchanges share the
+        connection, to the end of the loop's turn: one write for all of them.
+        """
+        if self._receiving or self._flush_due:
+            return
+        if self.engine.multiplexed:
+            self._flush_due = True
+            self.state.loop.call_soon(self._flush_now)
+        else:
             self._after()
 
-    async def drained(self) -> None:
-        """Wait until the client has taken enough of what was sent, or is gone."""
-        while self.write_paused:
-            waiter = self._write_waiter
-            if waiter is None:
-                waiter = self._write_waiter = self.state.loop.create_future()
-            await asyncio.shield(waiter)
+    def _flush_now(self) -> None:
+        self._flush_due = False
+        self._after()
 
-    def body_taken(self) -> None:
-        """The application has taken the request body that was buffered: read on."""
-        if self._paused:
+    def body_taken(self, stream: int, amount: int) -> None:
+        """The application has taken the request body that was buffered: there is room for more."""
+        engine = self.engine
+        if engine.multiplexed:
+            engine.taken(stream, amount, self.state.clock())
+            if engine.out:
+                self.flush()
+        elif self._paused:
             self._regulate()
-
-    def head_held(self, exchange: Exchange) -> None:
-        """See that a held head does not wait for a body that is long in coming (server-sent events)."""
-        self.state.flush_later(exchange)
 
     def responded(self, exchange: Exchange) -> None:
         """The response is complete: log it, and go on with what the client sent meanwhile."""
         state = self.state
-        self._exchange = None
+        self._exchanges.pop(exchange.request.stream, None)
         access = state.access
         if access is not None:
-            self._log(access, exchange.request, exchange.status, exchange.sent, state.clock() - exchange.started)
-        if self._receiving:
+            duration = state.clock() - exchange.started
+            self._log(access, exchange.request, exchange.client, exchange.status, exchange.sent, duration)
+        if self._receiving or self._flush_due:
             return
-        if self.engine.backlog or self._half_closed:
+        engine = self.engine
+        if engine.multiplexed:
+            self.flush()
+        elif engine.backlog or self._half_closed:
             self._go_on()
         else:
             self._after()
@@ -206,13 +190,15 @@ class Connection(asyncio.Protocol):
         """The server is stopping: the engine announces it, and an idle peer has its grace."""
         self.engine.drain(now, self.state.idle_grace)
         self._touch()
+        if self.engine.out:
+            self._after()
 
     def cut(self) -> None:
         """The server can wait no longer: end what is under way, visibly for the peer, then the connection."""
         if self._closed:
             return
-        if self._exchange is not None:
-            self._exchange.cut()
+        for exchange in list(self._exchanges.values()):
+            exchange.cut()
         if self.engine.close_reason is None:
             self.engine.close_reason = CloseReason.DRAINING if self.engine.idle else CloseReason.CUT
         self._after()
@@ -249,7 +235,8 @@ class Connection(asyncio.Protocol):
             return NEVER
         engine = self.engine
         if self._stall is not None and now >= self._stall.deadline:
-            engine.abandon(1, CloseReason.WRITE_STALL)
+            for stream in list(self._exchanges) or (1,):
+                engine.abandon(stream, CloseReason.WRITE_STALL)
             engine.close_reason = CloseReason.WRITE_STALL
             self._reset()
             return NEVER
@@ -267,54 +254,64 @@ class Connection(asyncio.Protocol):
 
     def _serve(self, events: Sequence[Event], now: float) -> None:
         """Handle events and what is pipelined behind them, then send what came out, once."""
+        if self.engine.multiplexed:
+            self._serve_streams(events, now)
+            return
         while events:
             for event in events:
                 if type(event) is Request:
-                    self._begin(event, now)
+                    self._start(self._open(event, now))
+                elif type(event) is SpeaksHttp2:
+                    self._change_to_http2(event.data, now)
+                    return
                 else:
                     self._handle(event)
             events = self._pipelined(now) if self.engine.backlog or self._half_closed else ()
         self._receiving = False
         self._after()
 
-    def _handle(self, event: Event) -> None:
-        """Pass on what concerns a request that was handed out before, or never will be."""
-        if isinstance(event, Body):
-            exchange = self._exchange
-            if exchange is not None:
-                exchange.feed(event)
-                if exchange.overfull:
-                    self._regulate()
-        elif isinstance(event, Rejected):
-            self._rejected(event)
+    def _serve_streams(self, events: Sequence[Event], now: float) -> None:
+        """Handle events of an engine whose exchanges run side by side.
 
-    def _begin(self, request: Request, now: float) -> None:
-        """Hand a request to the application."""
-        state = self.state
-        exchange = Exchange(self, request, now)
-        self._exchange = exchange
-        state.requests += 1
-        if state.concurrency and len(state.tasks) >= state.concurrency:
-            self._refuse_overload(exchange)
-            return
-        scope = request_scope(self._scope or self._connection_scope(), request, state.app_state.copy())
-        if self._trusted:
-            address, scheme = forwarded_client(request.fields, state.trusted)
-            if address is not None:
-                scope["client"] = (address, 0)
-            # Several clients share a proxy's connection: each request has its own.
-            self._client_text = address or in_words(self._client)
-            if scheme is not None:
-                scope["scheme"] = scheme
-        run_application(state, exchange, scope)
-        if exchange.overfull:
+        Applications begin when all events are handled: what a client gave up in the same breath is not begun.
+        """
+        opened = []
+        for event in events:
+            if type(event) is Request:
+                opened.append(self._open(event, now))
+            else:
+                self._handle(event)
+        for exchange in opened:
+            if exchange.phase != DONE:
+                self._start_in_turn(exchange)
+        self._receiving = False
+        if self.engine.backlog:
             self._regulate()
+            self.state.loop.call_soon(self._go_on)  # behind the applications just begun, and other connections
+        if opened:
+            self.flush()  # behind the applications just begun, so that one write takes all that they send at once
+        else:
+            self._after()
+
+    def _change_to_http2(self, data: bytes, now: float) -> None:
+        """The client has begun with the preface of HTTP/2: another engine takes over, from the first byte on."""
+        state = self.state
+        self.engine = state.new_http2_engine(now)
+        if state.draining:
+            self.engine.drain(now, state.idle_grace)
+        self._serve_streams(self.engine.receive(data, now), now)
 
     def _go_on(self) -> None:
-        """A response is complete: serve what was pipelined behind it."""
+        """Serve what waited: for a response to be complete, or for its turn."""
+        if self._closed:
+            return
         now = self.state.clock()
         self._receiving = True
-        self._serve(self._pipelined(now), now)
+        if self.engine.multiplexed:
+            self._serve_streams(self.engine.proceed(now), now)
+            self._regulate()
+        else:
+            self._serve(self._pipelined(now), now)
 
     def _pipelined(self, now: float) -> Sequence[Event]:
         """Return what comes next in the backlog, but nothing while the client does not read its answers."""
@@ -322,62 +319,14 @@ class Connection(asyncio.Protocol):
             self._after()
         return () if self.write_paused else self.engine.proceed(now)
 
-    def _connection_scope(self) -> dict[str, Any]:
-        """Return what all scopes of this connection share; made on the first request, so that idling costs less."""
-        self._scope = connection_scope(
-            "https" if self._tls else "http",
-            self._client,
-            self._server,
-            self.state.settings.root_path,
-            {
-                "http.response.pathsend": {},
-                "http.response.early_hint": {},
-                "keepserve": ConnectionFacts(self),
-            },
-        )
-        return self._scope
-
-    def _refuse_overload(self, exchange: Exchange) -> None:
-        """503 for a request above ``limit_concurrency``: the connection stays, the balancer may try another."""
-        text = b"The server is at its limit of concurrent requests; try again.\n"
-        exchange.refuse(503, text, [(b"retry-after", b"1")])
-
-    def _rejected(self, event: Rejected) -> None:
-        """The engine answered a faulty request by itself, or gave up on one that had been handed out."""
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.disconnect()
-        if event.status:
-            logger.debug("Request from %s rejected with %d: %s", self._client, event.status, event.detail)
-            access = self.state.access
-            if access is not None:
-                if exchange is None and self._trusted:
-                    self._client_text = in_words(self._client)  # the last request's client is not this one's
-                request = (
-                    exchange.request
-                    if exchange is not None
-                    else Request(event.stream, event.method, event.target, "1.1", [], True)
-                )
-                self._log(access, request, event.status, 0, 0.0)
-
-    def _log(self, access: AccessLog, request: Request, status: int, sent: int, duration: float) -> None:
-        access.log(
-            self._client_text,
-            METHOD_NAMES.get(request.method) or request.method.decode("latin-1"),
-            request.target,
-            request.http_version,
-            status,
-            sent,
-            duration,
-            self.engine.requests,
-        )
-
     def _after(self) -> None:
         """Send what came out of the engine, end the connection if it is to end, keep reading in step."""
-        if self._closed:
-            self.engine.out.clear()
-            return
         engine = self.engine
+        if self._closed:
+            engine.out.clear()
+            return
+        if engine.pending and not self.write_paused:
+            self._pump()
         out = engine.out
         if out:
             transport = self._transport
@@ -400,6 +349,17 @@ class Connection(asyncio.Protocol):
             self._wind_up()
         elif engine.backlog or self._paused or self.write_paused:
             self._regulate()
+
+    def _pump(self) -> None:
+        """Put out what the client has made room for, some of it now and the rest in the turns to come."""
+        engine = self.engine
+        engine.pump()
+        if engine.pending:
+            self.flush()
+        relieved = engine.relieved
+        if relieved:
+            self._wake_writers(relieved)
+            relieved.clear()
 
     def _wind_up(self) -> None:
         ending = self.engine.ending
@@ -424,14 +384,17 @@ class Connection(asyncio.Protocol):
         """Read from the socket only while there is room for what would come, and for the answer to it."""
         if self._closed or self._half_closed or self._sending_over:
             return
-        exchange = self._exchange
-        if exchange is None:
-            full = self.write_paused or len(self.engine.backlog) > BODY_HIGH_WATER
+        engine = self.engine
+        if engine.multiplexed:
+            full = self.write_paused or engine.backlog != b""  # bodies are held back by their windows
         else:
-            full = exchange.overfull or len(self.engine.backlog) > BODY_HIGH_WATER
+            exchange = self._exchanges.get(1)
+            full = len(engine.backlog) > BODY_HIGH_WATER or (
+                self.write_paused if exchange is None else exchange.overfull
+            )
         if full != self._paused:
             self._paused = full
-            self.engine.hold(full, self.state.clock())
+            engine.hold(full, self.state.clock())
             if full:
                 self._transport.pause_reading()
             else:
@@ -454,12 +417,3 @@ class Connection(asyncio.Protocol):
         elif left > self._in_kernel:
             self._stall.moved(left - self._in_kernel, now)
         self._in_kernel = left
-
-    def _wake_writer(self) -> None:
-        waiter, self._write_waiter = self._write_waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-    def _is_trusted(self) -> bool:
-        client = self._client
-        return (client[0] if client is not None and client[1] is not None else None) in self.state.trusted

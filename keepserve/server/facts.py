@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keepserve.server.connection import Connection
+    from keepserve.server.hosting import Hosting
 
 
 class ConnectionFacts(Mapping[str, Any]):
@@ -19,7 +19,7 @@ class ConnectionFacts(Mapping[str, Any]):
 
     __slots__ = ("_connection",)
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Hosting) -> None:
         self._connection = connection
 
     def __getitem__(self, key: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from keepserve.asgi.exchange import DONE, Exchange
@@ -11,23 +12,31 @@ if TYPE_CHECKING:
     from keepserve.server.state import WorkerState
 
 
-def run_application(state: WorkerState, exchange: Exchange, scope: dict[str, Any]) -> None:
+def run_application(
+    state: WorkerState, exchange: Exchange, scope: dict[str, Any], on_end: Callable[[], None] | None = None
+) -> None:
     """Start the application on an exchange, in a copy of the context its lifespan startup left.
 
     It begins in the next turn of the loop, when every socket that was ready has been read. Eager tasks
     (Python 3.12), which would begin inside the read callback, measured no faster with a tiny
     application and a tenth slower with a framework: reading and running in turns keeps caches warm.
+    ``on_end`` is called when it has ended.
     """
-    task = state.loop.create_task(_run(state, exchange, scope), context=state.context.copy())
+    task = state.loop.create_task(_run(state, exchange, scope, on_end), context=state.context.copy())
+    exchange.task = task
     state.tasks.add(task)
 
 
-async def _run(state: WorkerState, exchange: Exchange, scope: dict[str, Any]) -> None:
+async def _run(
+    state: WorkerState, exchange: Exchange, scope: dict[str, Any], on_end: Callable[[], None] | None
+) -> None:
     """Run the application to its end. Ending here, and not in a callback of the task, saves a turn of the loop."""
     try:
         await state.app(scope, exchange.receive, exchange.send)
     except asyncio.CancelledError as error:
-        if not state.draining:
+        if exchange.cancelled:
+            pass  # by us, because its client's connection had to be ended
+        elif not state.draining:
             exchange.app_ended(error)  # a doing of its own, such as waiting for a task it had cancelled
         elif exchange.phase != DONE:
             exchange.cut()
@@ -39,8 +48,30 @@ async def _run(state: WorkerState, exchange: Exchange, scope: dict[str, Any]) ->
         if exchange.phase != DONE:
             exchange.app_ended(None)
     finally:
-        task = asyncio.current_task()
-        assert task is not None
-        state.tasks.discard(task)
-        if state.on_quiet is not None:
-            state.on_quiet()
+        _ended(state, exchange, on_end)
+
+
+def cancel_application(state: WorkerState, exchange: Exchange, on_end: Callable[[], None] | None) -> None:
+    """End the application of an exchange whose client's connection had to be ended for abuse.
+
+    A client that leaves has its applications told, never cancelled; but what was started by a flood of requests
+    is not worth finishing.
+    """
+    task = exchange.task
+    if task is not None:
+        exchange.cancelled = True
+        task.cancel()
+        # A task that is cancelled before it has begun never reaches its own end.
+        task.add_done_callback(lambda _: _ended(state, exchange, on_end))
+
+
+def _ended(state: WorkerState, exchange: Exchange, on_end: Callable[[], None] | None) -> None:
+    task = exchange.task
+    if task is None:
+        return
+    exchange.task = None
+    state.tasks.discard(task)
+    if on_end is not None:
+        on_end()
+    if state.on_quiet is not None:
+        state.on_quiet()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import dataclasses
 import random
+import ssl
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,11 +17,14 @@ from keepserve.config import Settings
 from keepserve.http1.engine import Http1Engine
 from keepserve.http1.parsers import PARSERS
 from keepserve.http1.response import DefaultFields
+from keepserve.http2.encoding import EncodedFields
+from keepserve.http2.engines import ENGINES
+from keepserve.http2.native import NativeEngine
 from keepserve.proxy.forwarded import TrustedPeers
 from keepserve.server.wheel import Wheel
 from keepserve.telemetry.access import AccessLog
 from keepserve.telemetry.reasons import CloseReason
-from keepserve.wire.engine import Limits
+from keepserve.wire.engine import Engine, Limits
 
 if TYPE_CHECKING:
     from keepserve.server.connection import Connection
@@ -41,6 +46,13 @@ def limits_from(settings: Settings) -> Limits:
         linger_timeout=settings.linger_timeout,
         linger_idle_timeout=settings.linger_idle_timeout,
         linger_bytes=settings.linger_bytes,
+        write_timeout=settings.write_timeout,
+        write_min_rate=settings.write_min_rate,
+        write_rate_grace=settings.write_rate_grace,
+        detect_http2=settings.http2 != "off" and settings.h2c,
+        streams=settings.http2_max_streams,
+        ping_interval=settings.http2_ping_interval,
+        ping_timeout=settings.http2_ping_timeout,
     )
 
 
@@ -74,6 +86,10 @@ class WorkerState:
             advertise=settings.advertised_keep_alive,
             extra=settings.response_fields,
         )
+        self._encoded = EncodedFields(
+            server=settings.server_header, date=settings.date_header, extra=settings.response_fields
+        )
+        self._limits_without_http2 = dataclasses.replace(self.limits, detect_http2=False)
         self.trusted = TrustedPeers(settings.forwarded_allow_ips if settings.proxy_headers else ())
         self.wheel = Wheel(clock=clock, on_tick=self._refresh)
         self.connections: set[Connection] = set()
@@ -96,28 +112,35 @@ class WorkerState:
         self._wall = wall
         self._spread = spread
         self._parser = PARSERS[settings.http1]()
+        self._http2 = ENGINES.get(settings.http2, NativeEngine)
         self._refresh()
 
     def _refresh(self) -> None:
-        self.defaults.refresh(self._wall())
+        now = self._wall()
+        self.defaults.refresh(now)
+        self._encoded.refresh(now)
 
-    def new_engine(self, now: float) -> Http1Engine:
-        """Return the engine for a connection that became ready at ``now``.
+    def new_engine(self, now: float, tls: ssl.SSLObject | None = None) -> Engine:
+        """Return the engine for a connection that became ready at ``now``: what TLS agreed on, or HTTP/1.1."""
+        protocol = tls.selected_alpn_protocol() if tls is not None else None
+        if protocol == "h2":
+            return self.new_http2_engine(now)
+        requests, age = self._lifetime(self.settings.max_connection_requests)
+        limits = self.limits if protocol is None else self._limits_without_http2
+        return Http1Engine(limits, self._parser, self.defaults, now, max_requests=requests, max_age=age)
 
-        The limits on requests and age are spread by 10 % either way, so that connections that came
-        together do not leave together.
+    def new_http2_engine(self, now: float) -> Engine:
+        """Return an engine for a connection that speaks HTTP/2."""
+        requests, age = self._lifetime(self.settings.http2_max_connection_requests)
+        return self._http2(self.limits, self._encoded, now, max_requests=requests, max_age=age)
+
+    def _lifetime(self, requests: int) -> tuple[int, float]:
+        """The limits on requests and age of a connection, 0 for none.
+
+        They are spread by 10 % either way, so that connections that came together do not leave together.
         """
-        settings = self.settings
         factor = 0.9 + 0.2 * self._spread()
-        requests = settings.max_connection_requests
-        return Http1Engine(
-            self.limits,
-            self._parser,
-            self.defaults,
-            now,
-            max_requests=max(1, round(requests * factor)) if requests else 0,
-            max_age=settings.max_connection_age * factor,
-        )
+        return max(1, round(requests * factor)) if requests else 0, self.settings.max_connection_age * factor
 
     def flush_later(self, exchange: Exchange) -> None:
         """Flush an exchange's head when the loop has turned, unless its body has come by then, as it mostly has.

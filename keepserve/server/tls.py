@@ -21,8 +21,8 @@ _CERT_REQS = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": 
 def build_context(settings: Settings) -> ssl.SSLContext | None:
     """The server's TLS context, or None when no ``ssl_certfile`` is set.
 
-    TLS 1.2 and newer, ALPN ``http/1.1``, no renegotiation. Raises `ConfigError` with a sentence when a file
-    is missing, unreadable or not what it should be, when key and certificate do not belong together, when the
+    TLS 1.2 and newer, ALPN ``h2`` and ``http/1.1``, no renegotiation. Raises `ConfigError` with a sentence when a
+    file is missing, unreadable or not what it should be, when key and certificate do not belong together, when the
     key's password is missing or wrong, or when the settings make no sense together.
     """
     _check_combination(settings)
@@ -32,7 +32,7 @@ def build_context(settings: Settings) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # Renegotiation (TLS 1.2) lets a client make the server do handshakes for nothing; no HTTP client needs it.
     context.options |= ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(["http/1.1"] if settings.http2 == "off" else ["h2", "http/1.1"])
     _load_certificate(context, settings, settings.ssl_certfile)
     if settings.ssl_ca_certs is not None:
         _load_authorities(context, settings.ssl_ca_certs)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -46,12 +46,15 @@ class Request:
     ``target`` is the path and query as sent, with scheme and authority of an absolute-form target
     removed (RFC 9112 §3.2.2); ``body`` is what came in the same read; ``complete`` tells that the
     body ends there (the exchange sets it when that comes later); ``takes_trailers`` that the client
-    said ``TE: trailers``.
+    said ``TE: trailers``, or that its protocol takes them anyway. ``content_length`` (-1: not told) and
+    ``converses`` (a body that may pause at will: gRPC) are set for HTTP/2 requests with a body.
     """
 
     __slots__ = (
         "body",
         "complete",
+        "content_length",
+        "converses",
         "expect_continue",
         "fields",
         "http_version",
@@ -60,6 +63,9 @@ class Request:
         "takes_trailers",
         "target",
     )
+
+    content_length: int
+    converses: bool
 
     def __init__(
         self, stream: int, method: bytes, target: bytes, http_version: str, fields: Fields, complete: bool
@@ -113,7 +119,17 @@ class Rejected:
         return f"<Rejected {self.stream} {self.status} {self.detail!r}>"
 
 
-Event = Request | Body | Rejected
+class SpeaksHttp2:
+    """The client has begun with HTTP/2's preface: another engine is to read ``data``, and all that comes."""
+
+    __slots__ = ("data", "stream")
+
+    def __init__(self, stream: int, data: bytes) -> None:
+        self.stream = stream
+        self.data = data
+
+
+Event = Request | Body | Rejected | SpeaksHttp2
 
 
 class ResponseError(RuntimeError):
@@ -143,6 +159,16 @@ class Limits:
     linger_bytes: int = 8 * 1024 * 1024
     discard_bytes: int = 64 * 1024
     """An unread request body up to this long is read and dropped so that the connection can be reused."""
+    write_timeout: float = 60.0
+    write_min_rate: float = 500.0
+    write_rate_grace: float = 30.0
+    detect_http2: bool = False
+    """Whether a connection may begin with HTTP/2's preface."""
+    streams: int = 100
+    """HTTP/2: streams a client may have open at once."""
+    ping_interval: float = 0.0
+    """HTTP/2: seconds of silence after which a PING asks whether the peer is alive; 0 never asks."""
+    ping_timeout: float = 20.0
 
 
 class Engine(Protocol):
@@ -152,12 +178,22 @@ class Engine(Protocol):
     ``close_reason`` tells whether the connection is to end.
     """
 
+    multiplexed: bool
+    """Several exchanges run at once, each with a flow control of its own (HTTP/2)."""
     out: list[bytes]
     close_reason: CloseReason | None
     requests: int
     """Requests whose head was accepted so far."""
     backlog: bytes
-    """Bytes of later requests, kept until the present response is done."""
+    """Bytes that came and wait: for the present response to be done (HTTP/1.1), or for the next turn (HTTP/2)."""
+    push_allowed: bool
+    """The peer takes responses it has not asked for."""
+    relieved: list[int]
+    """Streams that are not ``blocked`` any more; the caller wakes who waits, and clears it."""
+
+    @property
+    def pending(self) -> Mapping[int, object]:
+        """Streams with something to send that ``pump`` may send now; always empty in HTTP/1.1."""
 
     @property
     def idle(self) -> bool:
@@ -171,7 +207,7 @@ class Engine(Protocol):
         """Take bytes from the peer."""
 
     def proceed(self, now: float) -> Sequence[Event]:
-        """Go on with bytes that waited for a response to end (pipelining)."""
+        """Go on with the backlog."""
 
     def receive_eof(self, now: float) -> Sequence[Event]:
         """The peer has sent all it will ever send."""
@@ -190,20 +226,40 @@ class Engine(Protocol):
     def inform(self, stream: int, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """Send an interim response: 100 Continue, 103 Early Hints. Raises ``ResponseError``."""
 
-    def go_on(self, now: float) -> None:
+    def go_on(self, stream: int, now: float) -> None:
         """The application reads the body: send 100 Continue if the client waits for it."""
+
+    def taken(self, stream: int, amount: int, now: float) -> None:
+        """The application has taken so many bytes of a request's body: there is room for more."""
 
     def abandon(self, stream: int, reason: CloseReason) -> None:
         """The response under way will not be finished; the peer must be able to tell."""
 
+    def push(
+        self, request: Request, scheme: bytes, target: bytes, fields: list[tuple[bytes, bytes]]
+    ) -> Request | None:
+        """Promise a response to a GET that ``request`` leads to; ``None``: not on this connection."""
+
+    def blocked(self, stream: int) -> bool:
+        """So much of this response waits for the peer that no more should be produced."""
+
+    def pump(self) -> None:
+        """Put out what the peer has made room for, in turns and only so much at a time."""
+
     def hold(self, held: bool, now: float) -> None:
         """We stop (``True``) or go on reading: a peer that may not send is not slow."""
+
+    def hold_output(self, held: bool) -> None:
+        """The peer does not (``True``) or does again take what is sent: keep what can wait."""
 
     def flushed(self, now: float) -> None:
         """Everything handed out has left this process."""
 
     def drain(self, now: float, idle_grace: float) -> None:
-        """The server is stopping: announce it on what is answered, keep idle peers for ``idle_grace`` seconds."""
+        """The server is stopping: announce it, keep idle HTTP/1.1 peers for ``idle_grace`` seconds."""
+
+    def calm(self, detail: str, now: float) -> Sequence[Event]:
+        """The peer has too much under way to be served: end the connection and say so."""
 
     def next_deadline(self) -> float:
         """When ``expire`` wants to be called, or ``NEVER``."""

@@ -25,6 +25,12 @@ SERVED_METHODS = frozenset(
 )
 """Methods both head parsers know, but for CONNECT, which is for proxies. Others are answered 501 (RFC 9110 §9.1)."""
 
+FORBIDDEN_TRAILERS = frozenset(
+    b"transfer-encoding content-length host connection te trailer upgrade expect authorization proxy-authorization "
+    b"cookie set-cookie content-encoding content-type content-range cache-control max-forwards range".split()
+)
+"""Fields that frame, route, authenticate or shape a message may not trail it (RFC 9110 §6.5.1)."""
+
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?")
 KNOWN_HOSTS: dict[bytes, bool] = {}
 """Host values seen and found valid."""

@@ -89,7 +89,7 @@ def test_the_close_is_announced_exactly_when_it_follows(upload: Upload, how: str
 
 def test_an_application_that_reads_while_it_answers_keeps_the_connection_if_it_reads_all() -> None:
     driver = Driver(app=None).feed(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 100000\r\n\r\n" + b"x" * 10)
-    driver.engine.go_on(0.0)
+    driver.engine.go_on(1, 0.0)
     driver.respond(200, b"a", complete=False)
     assert not driver.answers[0].closes
     driver.feed(b"x" * 99990).send(b"b", True)

@@ -79,9 +79,9 @@ def _handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> ssl.SSLObject:
     return ends[0]
 
 
-def _client(files: Files) -> ssl.SSLContext:
+def _client(files: Files, *protocols: str) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=files.ca)
-    context.set_alpn_protocols(["h2", "http/1.1"])
+    context.set_alpn_protocols(protocols or ("http/1.1", "h2"))
     return context
 
 
@@ -104,10 +104,17 @@ def test_without_a_certificate_there_is_no_context() -> None:
     assert build_context(Settings()) is None
 
 
-def test_a_client_gets_the_certificate_and_http11(files: Files) -> None:
+def test_a_client_gets_the_certificate_and_http2(files: Files) -> None:
     seen = _handshake(_build(ssl_certfile=files.cert, ssl_keyfile=files.key), _client(files))
-    assert seen.selected_alpn_protocol() == "http/1.1"
+    assert seen.selected_alpn_protocol() == "h2"
     assert seen.version() == "TLSv1.3"
+
+
+def test_a_client_without_http2_or_a_server_that_has_it_off_gets_http11(files: Files) -> None:
+    seen = _handshake(_build(ssl_certfile=files.both), _client(files, "http/1.1"))
+    assert seen.selected_alpn_protocol() == "http/1.1"
+    seen = _handshake(_build(ssl_certfile=files.both, http2="off"), _client(files))
+    assert seen.selected_alpn_protocol() == "http/1.1"
 
 
 def test_key_and_certificate_may_be_in_one_file(files: Files) -> None:

@@ -153,7 +153,7 @@ class Driver:
 
     def go_on(self) -> Driver:
         """Ask for the body."""
-        self.engine.go_on(self.now)
+        self.engine.go_on(STREAM, self.now)
         self._collect()
         return self
 
@@ -223,7 +223,7 @@ class Driver:
                 if event.complete:
                     self.app(self, seen)
                 else:
-                    self.engine.go_on(self.now)
+                    self.engine.go_on(STREAM, self.now)
         elif isinstance(event, Body):
             seen = self.seen[-1]
             assert not seen.complete, "more of a body that had ended"

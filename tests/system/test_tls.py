@@ -77,10 +77,8 @@ def test_curl_verifies_the_certificate(server: ServerProcess, authority: trustme
     assert (done.returncode, done.stdout) == (0, b"Hello\n"), done.stderr
 
 
-def test_alpn_is_http_1_1_and_an_idle_connection_ends_with_close_notify(
-    server: ServerProcess, context: ssl.SSLContext
-) -> None:
-    context.set_alpn_protocols(["h2", "http/1.1"])
+def test_an_idle_connection_ends_with_close_notify(server: ServerProcess, context: ssl.SSLContext) -> None:
+    context.set_alpn_protocols(["http/1.1"])
     with (
         socket.create_connection(("127.0.0.1", server.port), timeout=10) as plain,
         context.wrap_socket(plain, server_hostname="127.0.0.1", suppress_ragged_eofs=False) as sock,

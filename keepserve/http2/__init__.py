@@ -1,0 +1,1 @@
+"""The HTTP/2 engines (RFC 9113), sans-I/O."""

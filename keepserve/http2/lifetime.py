@@ -1,0 +1,473 @@
+"""How a connection lives and ends: settings, pings, windows for uploads, clocks, the two GOAWAYs (RFC 9113 §6).
+
+A connection ends for one ``CloseReason``. In peace (``_farewell``): GOAWAY(2^31-1) and a PING; once that is
+answered, or a second has passed, GOAWAY with the last stream served; when its streams are done, the close
+(RFC 9113 §6.8). At war (``_fail``): GOAWAY with an error, at once.
+
+PING, SETTINGS, WINDOW_UPDATE and the like are no activity: the idle clock runs from the moment the last stream
+was done and everything flushed to the next HEADERS.
+
+Memory: below 8 KiB for an idle connection with everything the server keeps for it (``tests/bench/memory.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from keepserve.http2.guard import Guard
+from keepserve.http2.incoming import Incoming
+from keepserve.http2.protocol import (
+    DEFAULT_WINDOW,
+    ENABLE_PUSH,
+    HEADER_TABLE_SIZE,
+    INITIAL_WINDOW_SIZE,
+    MAX_CONCURRENT_STREAMS,
+    MAX_FRAME_SIZE,
+    MAX_HEADER_LIST_SIZE,
+    MAX_STREAM,
+    MAX_WINDOW,
+    NO_RFC7540_PRIORITIES,
+    ConnectionFault,
+    ErrorCode,
+)
+from keepserve.http2.streams import AWAITED, CONNECTION_WINDOW, STREAM_WINDOW, Stream, Upload
+from keepserve.telemetry.reasons import CloseReason
+from keepserve.wire.clocks import LingerClock
+from keepserve.wire.engine import NEVER, Ending, Event, Limits, Rejected
+from keepserve.wire.response import Field, plain_status, refuse_bad_fields
+
+ACK_TIMEOUT = 10.0
+"""Seconds a peer has to acknowledge our SETTINGS (RFC 9113 §6.5.3)."""
+
+GOAWAY_ROUND_TRIP = 1.0
+"""Most seconds between the two GOAWAYs of a graceful end; a PING's answer ends the wait."""
+
+LINGER = 1.0
+"""Seconds for the peer to close after our last GOAWAY, before we do."""
+LINGER_BYTES = 1024 * 1024
+"""Bytes read and dropped meanwhile."""
+
+_FAREWELL_PING = b"farewell"
+_ALIVE_PING = b"alive?\0\0"
+_NOTHING: tuple[Event, ...] = ()
+_PROTOCOL_ERROR = ErrorCode.PROTOCOL_ERROR
+
+
+class Lifetime(Incoming):
+    """What a connection is apart from its streams."""
+
+    __slots__ = (
+        "_ack_by",
+        "_asked_at",
+        "_eof",
+        "_final_by",
+        "_greeting_by",
+        "_guard",
+        "_heard_at",
+        "_held",
+        "_last",
+        "_last_served",
+        "_linger",
+        "_max_age_at",
+        "_max_requests",
+        "_owed",
+        "_parting",
+        "_peer_left",
+        "_ready_at",
+        "_receive_window",
+        "_reset_lately",
+        "_uploads",
+        "ending",
+    )
+
+    def __init__(self, limits: Limits, now: float, *, max_requests: int = 0, max_age: float = 0.0) -> None:
+        super().__init__(limits, now)
+        self._reset_reader()
+        self.ending = Ending.OPEN
+        self._guard = Guard(now)
+        self._last = 0
+        """The highest stream the client has opened."""
+        self._last_served = 0
+        """The highest one that was not refused: what GOAWAY names."""
+        self._reset_lately: dict[int, None] = {}
+        """Streams we reset, for which frames may still be on their way; no more than can be open at once."""
+        self._receive_window = CONNECTION_WINDOW
+        self._owed = 0
+        """Bytes the connection's window is to be widened by, once it is worth a frame."""
+        self._uploads: dict[int, Stream] = {}
+        """Streams whose request body is on its way."""
+        self._parting = 0
+        """0: not; 1: announced, new streams are still served; 2: the last stream is named."""
+        self._peer_left = False
+        self._eof = False
+        self._linger: LingerClock | None = None
+        self._ready_at = now
+        self._greeting_by = now + limits.request_head_timeout
+        self._ack_by = now + ACK_TIMEOUT
+        self._final_by = NEVER
+        self._heard_at = now
+        self._asked_at = NEVER
+        self._held = False
+        self._max_requests = max_requests or NEVER
+        self._max_age_at = now + max_age if max_age > 0 else NEVER
+        self._write_greeting(
+            (
+                (MAX_CONCURRENT_STREAMS, limits.streams),
+                (INITIAL_WINDOW_SIZE, STREAM_WINDOW),
+                (MAX_HEADER_LIST_SIZE, limits.request_head),
+                (NO_RFC7540_PRIORITIES, 1),
+            ),
+            CONNECTION_WINDOW - DEFAULT_WINDOW,
+        )
+
+    # The engine's part.
+
+    def _write_greeting(self, pairs: Sequence[tuple[int, int]], increment: int) -> None:
+        """Put out SETTINGS, and the WINDOW_UPDATE that widens the connection's window."""
+        raise NotImplementedError
+
+    def _write_settings_ack(self, table_size: int | None) -> None:
+        """Acknowledge SETTINGS; ``table_size`` is SETTINGS_HEADER_TABLE_SIZE, if it was among them."""
+        raise NotImplementedError
+
+    def _write_ping(self, data: bytes, ack: bool) -> None:
+        """Put out PING."""
+        raise NotImplementedError
+
+    def _write_window_update(self, number: int, increment: int) -> None:
+        """Put out WINDOW_UPDATE."""
+        raise NotImplementedError
+
+    def _write_goaway(self, last: int, code: ErrorCode, debug: bytes = b"") -> None:
+        """Put out GOAWAY."""
+        raise NotImplementedError
+
+    def _write_interim(self, number: int, status: int, fields: list[Field]) -> None:
+        """Put out HEADERS for an interim response."""
+        raise NotImplementedError
+
+    # The session's part.
+
+    def _drop(self, stream: Stream, detail: str) -> None:
+        """A stream is over before its end; its exchange, if any, is to be told."""
+        raise NotImplementedError
+
+    def _reset(self, number: int, code: ErrorCode, detail: str) -> None:
+        """End a stream for a fault of the peer's, and count it."""
+        raise NotImplementedError
+
+    def _answer_or_reset(self, stream: Stream, status: int, detail: str) -> None:
+        """Answer a request that was handed out, if its response has not begun; otherwise the reset must tell."""
+        raise NotImplementedError
+
+    def _check_not_idle(self, number: int, what: str) -> None:
+        """Raise ``ConnectionFault`` for a stream that was never opened."""
+        raise NotImplementedError
+
+    def _count_reset(self) -> None:
+        raise NotImplementedError
+
+    # What frames mean for the connection.
+
+    def _on_settings(self, pairs: Sequence[tuple[int, int]]) -> None:
+        table_size = None
+        for name, value in pairs:
+            if name == INITIAL_WINDOW_SIZE:
+                if value > MAX_WINDOW:
+                    raise ConnectionFault(
+                        ErrorCode.FLOW_CONTROL_ERROR,
+                        "SETTINGS_INITIAL_WINDOW_SIZE is above 2^31-1 (RFC 9113 §6.5.2).",
+                    )
+                self._rebase_windows(value)
+            elif name == MAX_FRAME_SIZE:
+                if not 16_384 <= value <= 16_777_215:
+                    raise ConnectionFault(
+                        _PROTOCOL_ERROR, "SETTINGS_MAX_FRAME_SIZE is not between 2^14 and 2^24-1 (RFC 9113 §6.5.2)."
+                    )
+                self._peer_frame_size = value
+            elif name == HEADER_TABLE_SIZE:
+                table_size = value if table_size is None else min(table_size, value)
+            elif name in (ENABLE_PUSH, NO_RFC7540_PRIORITIES) and value > 1:
+                raise ConnectionFault(_PROTOCOL_ERROR, f"The setting 0x{name:x} is {value}; it must be 0 or 1.")
+            elif name == ENABLE_PUSH:
+                self.push_allowed = value == 1
+            elif name == MAX_CONCURRENT_STREAMS:
+                self._push_max = value
+        if self._greeting_by != NEVER:
+            self._greeting_by = NEVER  # the first one is no glitch
+        else:
+            self._glitch(1 + len(pairs) / 8)
+        self._write_settings_ack(table_size)
+
+    def _on_settings_ack(self) -> None:
+        if self._ack_by == NEVER:
+            raise ConnectionFault(_PROTOCOL_ERROR, "A SETTINGS acknowledgement for settings that were not sent.")
+        self._ack_by = NEVER
+
+    def _on_ping(self, data: bytes, ack: bool) -> None:
+        if not ack:
+            self._write_ping(data, True)
+        elif data == _FAREWELL_PING and self._parting == 1:
+            self._name_last()
+            return
+        elif self._asked_at != NEVER:
+            self._asked_at = NEVER
+            return
+        self._glitch()
+
+    def _on_goaway(self, last: int, code: int) -> None:
+        """The peer opens no more streams; those that are open go on (§6.8)."""
+        self._glitch()
+        self._peer_left = True
+        self._check_last()
+
+    def _on_window_update(self, number: int, increment: int) -> None:
+        if self._guard.excess_window_updates(self.requests, self._data_frames):
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "Too many WINDOW_UPDATE for so little data.")
+        if not number:
+            self._widen_connection(increment)
+            return
+        stream = self._streams.get(number)
+        if stream is None:
+            self._check_not_idle(number, "WINDOW_UPDATE")
+        elif not self._widen_stream(stream, increment):
+            self._reset(number, ErrorCode.FLOW_CONTROL_ERROR, "WINDOW_UPDATE takes the window beyond 2^31-1.")
+
+    def _on_priority(self, number: int, depends_on: int) -> None:
+        """Priorities are not heeded, as our settings say (RFC 9218 §2.1)."""
+        if depends_on == number:
+            raise ConnectionFault(_PROTOCOL_ERROR, "A stream depends on itself.")
+        if self._guard.excess_priorities(self.requests):
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "Too many PRIORITY frames.")
+        self._glitch()
+
+    def _on_reset(self, number: int, code: int) -> None:
+        stream = self._streams.get(number)
+        if stream is None:
+            self._check_not_idle(number, "RST_STREAM")
+            self._glitch()
+            return
+        self._drop(stream, f"The client has reset the stream ({_code_name(code)}).")
+        self._count_reset()
+
+    # Windows for uploads: they are refilled only as applications read.
+
+    def taken(self, stream: int, amount: int, now: float) -> None:
+        """The application has taken so many bytes of a request's body: there is room for more."""
+        state = self._streams.get(stream)
+        if state is not None and state.upload is not None:
+            self._now = now
+            self._taken(state, state.upload, amount, amount)
+
+    def _taken(self, stream: Stream, upload: Upload, amount: int, held: int) -> None:
+        upload.held -= held
+        self._return_credit(amount)
+        if stream.receiving:
+            upload.owed += amount
+            if upload.owed >= STREAM_WINDOW // 2:
+                self._write_window_update(stream.number, upload.owed)
+                upload.widen(upload.owed, self._now)
+                upload.owed = 0
+
+    def _return_credit(self, amount: int) -> None:
+        """Widen the connection's window by what is held no more."""
+        self._owed += amount
+        if self._owed >= CONNECTION_WINDOW // 2:
+            self._write_window_update(0, self._owed)
+            self._receive_window += self._owed
+            self._owed = 0
+
+    def _settle_account(self, stream: Stream) -> None:
+        """A stream is over: what it held of the connection's window is free again."""
+        upload = stream.upload
+        if upload is not None:
+            self._uploads.pop(stream.number, None)
+            self._return_credit(upload.held)
+            upload.held = 0
+
+    # For the exchange.
+
+    def inform(self, stream: int, status: int, fields: Iterable[Field]) -> None:
+        """Send an interim response: 100 Continue, 103 Early Hints (RFC 9113 §8.1). Raises ``ResponseError``."""
+        state = self._streams.get(stream)
+        if state is not None and state.response == AWAITED:
+            fields = list(fields)
+            refuse_bad_fields(fields)
+            self._write_interim(stream, plain_status(status), fields)
+
+    def go_on(self, stream: int, now: float) -> None:
+        """The application reads the body; ask for one the client holds back (``Expect: 100-continue``)."""
+        state = self._uploads.get(stream)
+        if state is not None and state.upload is not None and state.upload.expecting:
+            self.inform(stream, 100, ())
+            state.upload.go_on(now)
+
+    def abandon(self, stream: int, reason: CloseReason) -> None:
+        """The response under way will not be finished: the reset tells the client (RFC 9113 §8.1)."""
+        state = self._streams.get(stream)
+        if state is not None:
+            failed = reason in (CloseReason.APP_FAILED, CloseReason.APP_FRAMING)
+            self._give_up(state, ErrorCode.INTERNAL_ERROR if failed else ErrorCode.CANCEL)
+
+    # The end.
+
+    def drain(self, now: float, idle_grace: float) -> None:
+        """The server is stopping: say so at once. New streams are served until the last one is named."""
+        self._now = now
+        self._farewell(CloseReason.DRAINING)
+
+    def calm(self, detail: str, now: float) -> Sequence[Event]:
+        """The peer has too much under way to be served: end the connection and say so."""
+        self._now = now
+        self._events = []
+        self._fail(ErrorCode.ENHANCE_YOUR_CALM, detail, CloseReason.FLOOD)
+        return self._events
+
+    def _close_asked(self) -> None:
+        self._farewell(CloseReason.APP_ASKED)
+
+    def _farewell(self, reason: CloseReason) -> None:
+        """End the connection in peace: announce it now, name the last stream when the peer has heard (§6.8)."""
+        if self._parting or self.ending:
+            return
+        self._parting = 1
+        if self.close_reason is None:
+            self.close_reason = reason
+        self._write_goaway(MAX_STREAM, ErrorCode.NO_ERROR, reason.value.encode())
+        self._write_ping(_FAREWELL_PING, False)
+        self._final_by = self._now + GOAWAY_ROUND_TRIP
+
+    def _name_last(self) -> None:
+        """The peer has heard: streams above the last one served are refused from here on."""
+        self._parting = 2
+        self._final_by = NEVER
+        self._write_goaway(self._last_served, ErrorCode.NO_ERROR)
+        self._check_last()
+
+    def _check_last(self) -> None:
+        """A connection that is parting ends with its last stream."""
+        if self._streams or self.ending:
+            return
+        if self._parting == 2:
+            self.ending = Ending.CLOSE if self._eof else Ending.LINGER
+        elif self._eof:
+            self.ending = Ending.CLOSE
+        elif self._peer_left:
+            self.close_reason = self.close_reason or CloseReason.CLIENT_ASKED
+            self._parting = 1
+            self._name_last()
+
+    def _fail(self, code: ErrorCode, detail: str, reason: CloseReason) -> None:
+        """End the connection for a fault of the peer's: what is under way is lost, GOAWAY says how far we came."""
+        if self.ending:
+            return
+        self.close_reason = reason
+        self.backlog = self._partial = b""
+        self._write_goaway(self._last_served, code, detail.encode())
+        self.ending = Ending.LINGER
+        for stream in list(self._streams.values()):
+            self._forget(stream)
+            self._events.append(Rejected(stream.number, 0, detail))
+        self._uploads.clear()
+
+    # Time.
+
+    def hold(self, held: bool, now: float) -> None:
+        """We stop or go on reading: nobody is slow because of that."""
+        self._now = self._heard_at = now
+        self._held = held
+        for stream in self._uploads.values():
+            assert stream.upload is not None
+            stream.upload.pause(held, now)
+
+    def flushed(self, now: float) -> None:
+        """Everything handed out has left this process: the idle clock or the lingering close begins."""
+        if self.ending:
+            if self._linger is None:
+                self._linger = LingerClock(LINGER, LINGER, LINGER_BYTES, now)
+        elif self._ready_at == NEVER and not self._streams:
+            self._ready_at = now
+
+    def next_deadline(self) -> float:
+        """When ``expire`` wants to be called, or ``NEVER``."""
+        if self.ending:
+            return self._linger.deadline if self._linger is not None else NEVER
+        deadline = min(
+            self._greeting_by, self._ack_by, self._block_by, self._final_by, self._dribble_at, self._alive_by()
+        )
+        if not self._parting:
+            deadline = min(deadline, self._ready_at + self._limits.keep_alive_timeout, self._max_age_at)
+        for stream in self._uploads.values():
+            assert stream.upload is not None
+            deadline = min(deadline, stream.upload.deadline)
+        for stream in self._stalled.values():
+            assert stream.stall is not None
+            deadline = min(deadline, stream.stall.deadline)
+        return deadline
+
+    def _alive_by(self) -> float:
+        """When to ask a silent peer whether it is there, or to give up the hope."""
+        limits = self._limits
+        if limits.ping_interval <= 0 or self._held:
+            return NEVER
+        if self._asked_at != NEVER:
+            return self._asked_at + limits.ping_timeout
+        return self._heard_at + limits.ping_interval
+
+    def expire(self, now: float, unread: bool) -> Sequence[Event]:
+        """Act on deadlines that have passed, never early.
+
+        ``unread`` does not matter here: an idle connection is ended by announcement, and what has arrived by
+        then is served.
+        """
+        if now < self.next_deadline():
+            return _NOTHING
+        self._now = now
+        if self.ending:
+            self.ending = Ending.CLOSE
+            return _NOTHING
+        events = self._events = []
+        if now >= self._greeting_by:
+            seconds = self._limits.request_head_timeout
+            detail = f"The preface and SETTINGS did not arrive within {seconds:g} s."
+            self._fail(ErrorCode.SETTINGS_TIMEOUT, detail, CloseReason.HEAD_TIMEOUT)
+        elif now >= self._ack_by:
+            detail = f"Our SETTINGS were not acknowledged within {ACK_TIMEOUT:g} s."
+            self._fail(ErrorCode.SETTINGS_TIMEOUT, detail, CloseReason.SETTINGS_TIMEOUT)
+        elif now >= self._block_by:
+            detail = f"A header block did not end within {self._limits.request_head_timeout:g} s."
+            self._fail(ErrorCode.ENHANCE_YOUR_CALM, detail, CloseReason.HEAD_TIMEOUT)
+        elif now >= self._alive_by() and self._asked_at != NEVER:
+            detail = f"A PING was not answered within {self._limits.ping_timeout:g} s."
+            self._fail(ErrorCode.NO_ERROR, detail, CloseReason.PING_TIMEOUT)
+        else:
+            self._expire_in_peace(now)
+        return events
+
+    def _expire_in_peace(self, now: float) -> None:
+        """Deadlines that do not end the connection at once."""
+        if now >= self._alive_by():
+            self._asked_at = now
+            self._write_ping(_ALIVE_PING, False)
+        if now >= self._final_by:
+            self._name_last()
+        elif now >= self._max_age_at:
+            self._farewell(CloseReason.MAX_AGE)
+        elif now >= self._ready_at + self._limits.keep_alive_timeout:
+            self._farewell(CloseReason.IDLE_TIMEOUT)
+        if now >= self._dribble_at:
+            self._dribble(now)
+        for stream in list(self._uploads.values()):
+            if stream.upload is not None and now >= stream.upload.deadline:
+                seconds = self._limits.body_timeout
+                self._answer_or_reset(
+                    stream, 408, f"The request body did not arrive in time ({seconds:g} s, or too slowly)."
+                )
+        for stream in list(self._stalled.values()):
+            if stream.stall is not None and now >= stream.stall.deadline:
+                self._give_up(stream, ErrorCode.CANCEL)
+                self._events.append(Rejected(stream.number, 0, "The client does not read the response."))
+
+
+def _code_name(code: int) -> str:
+    return ErrorCode(code).name if code in ErrorCode.__members__.values() else f"0x{code:x}"

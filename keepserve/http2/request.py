@@ -1,0 +1,251 @@
+"""From decoded fields to a request: the rules of RFC 9113 §8 that no HPACK decoder knows, once for both engines.
+
+Each field is classified when it is first decoded, and the result stays with it in the tables it is
+remembered in. So what a client sends again, by an index or word for word, costs no second look.
+"""
+
+from __future__ import annotations
+
+import re
+
+from keepserve.http2.hpack import Decoded, Field, Vocabulary
+from keepserve.http2.protocol import ErrorCode, StreamFault
+from keepserve.wire.engine import Request
+from keepserve.wire.fields import FIELD_VALUE_FAULT, SERVED_METHODS, is_valid_host, remember
+
+# Meanings of pseudo-fields are negative, so that the decoder can tell them (RFC 9113 §8.3).
+METHOD, PATH, SCHEME, AUTHORITY, PROTOCOL = -1, -2, -3, -4, -5
+BAD_PSEUDO = -6
+"""A pseudo-field that no request has, or whose value it must not have."""
+
+# Meanings of ordinary fields are bits, so that those of a whole request add up.
+HOST, CONTENT_LENGTH, COOKIE, TRAILERS, EXPECT, GRPC, BAD = 1, 2, 4, 8, 16, 32, 64
+
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TARGET = re.compile(rb"/[!\"$-~]*|\*")  # no fragment, no space, no 8-bit byte: as for HTTP/1.1
+_SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+\-.]*")
+_DIGITS = re.compile(rb"[0-9]{1,18}")
+
+_CONNECTION_SPECIFIC = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
+)
+"""Fields that have no meaning in HTTP/2 and make a message malformed (RFC 9113 §8.2.2)."""
+
+_BY_NAME = {
+    b"host": HOST,
+    b"content-length": CONTENT_LENGTH,
+    b"cookie": COOKIE,
+    b"expect": EXPECT,
+}
+
+
+class Unserved(Exception):
+    """A well-formed request that is answered by the server itself: ``status`` and the sentence ``detail``."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(status, detail)
+        self.status = status
+        self.detail = detail
+
+
+def classify(name: bytes, value: bytes) -> int:
+    """Tell what a field of a request means, or that it must not be there."""
+    if name[:1] == b":":
+        return _classify_pseudo(name, value)
+    if _NAME.fullmatch(name) is None or name in _CONNECTION_SPECIFIC:
+        return BAD
+    # RFC 9113 §8.2.1 forbids NUL, CR, LF and surrounding white space; other controls are refused as in HTTP/1.1.
+    if FIELD_VALUE_FAULT.search(value) is not None or value[:1] in (b" ", b"\t") or value[-1:] in (b" ", b"\t"):
+        return BAD
+    if name == b"te":
+        return TRAILERS if value.lower() == b"trailers" else BAD
+    if name == b"content-type":
+        return GRPC if value[:16] == b"application/grpc" else 0
+    if name == b"content-length":
+        return CONTENT_LENGTH if _DIGITS.fullmatch(value) is not None else BAD
+    if name == b"host":
+        return HOST if is_valid_host(value) else BAD
+    return _BY_NAME.get(name, 0)
+
+
+def _classify_pseudo(name: bytes, value: bytes) -> int:
+    if name == b":method":
+        return METHOD if _TOKEN.fullmatch(value) is not None else BAD_PSEUDO
+    if name == b":path":
+        return PATH if _TARGET.fullmatch(value) is not None else BAD_PSEUDO
+    if name == b":scheme":
+        return SCHEME if _SCHEME.fullmatch(value) is not None else BAD_PSEUDO
+    if name == b":authority":
+        return AUTHORITY if is_valid_host(value) else BAD_PSEUDO
+    if name == b":protocol":
+        return PROTOCOL if _TOKEN.fullmatch(value) is not None else BAD_PSEUDO
+    return BAD_PSEUDO
+
+
+VOCABULARY = Vocabulary(classify)
+"""Shared by all connections of a process: what one client's fields mean, another's mean as well."""
+
+_hosts: dict[bytes, Field] = {}
+
+
+def read_request(stream: int, decoded: Decoded, complete: bool, *, extended_connect: bool = False) -> Request:
+    """Build the request a header section stands for.
+
+    ``:authority`` becomes the ``host`` field in front of all others, as ASGI has it; cookie crumbs are
+    joined (RFC 9113 §8.2.3).
+
+    Raises:
+        StreamFault: the request is malformed (RFC 9113 §8.1.1).
+        Unserved: it is well-formed, and not for this server.
+    """
+    method = path = scheme = authority = protocol = None
+    special = 0
+    for field, _, meaning in decoded.marked:
+        if meaning > 0:
+            special |= meaning
+        elif meaning == METHOD and method is None:
+            method = field[1]
+        elif meaning == PATH and path is None:
+            path = field[1]
+        elif meaning == SCHEME and scheme is None:
+            scheme = field[1]
+        elif meaning == AUTHORITY and authority is None:
+            authority = field[1]
+        elif meaning == PROTOCOL and protocol is None:
+            protocol = field[1]
+        else:
+            raise _malformed(f"the pseudo-field {_shown(field)} is unknown, repeated or has no valid value")
+    if special & BAD:
+        raise _malformed(_fault_among(decoded))
+    if decoded.late:
+        raise _malformed("a pseudo-field stands behind ordinary fields")
+    if method is None:
+        raise _malformed("there is no :method")
+    fields = decoded.fields
+    if method == b"CONNECT" or protocol is not None:
+        path = _check_connect(method, path, scheme, authority, protocol, extended_connect)
+    elif path is None or scheme is None:
+        raise _malformed("a request needs :method, :scheme and :path")
+    elif method not in SERVED_METHODS:
+        raise Unserved(501, f"The method {method.decode()[:32]} is not known to this server.")
+    elif path == b"*" and method != b"OPTIONS":
+        raise _malformed("the :path '*' is only for OPTIONS")
+    if authority is not None:
+        fields = _with_host(authority, fields, special)
+    elif not special & HOST:
+        raise _malformed("there is neither :authority nor host")
+    request = Request(stream, method, path, "2", fields, complete)
+    request.takes_trailers = True  # they cost nothing here, and who does not want them ignores them
+    if not complete:
+        request.content_length = -1
+        request.converses = special & GRPC != 0
+    if special & ~(TRAILERS | GRPC):
+        _heed(request, special)
+    return request
+
+
+def _with_host(authority: bytes, fields: list[Field], special: int) -> list[Field]:
+    if special & HOST:
+        # RFC 9113 §8.3.1: a Host that names another server than :authority is malformed.
+        if any(name == b"host" and value.lower() != authority.lower() for name, value in fields):
+            raise _malformed("host and :authority differ")
+        fields = [field for field in fields if field[0] != b"host"]
+    host = _hosts.get(authority)
+    if host is None:
+        host = (b"host", authority)
+        remember(_hosts, authority, host, len(authority))
+    fields.insert(0, host)
+    return fields
+
+
+def _heed(request: Request, special: int) -> None:
+    """Obey the fields that make a request anything but the plain case."""
+    fields = request.fields
+    if special & HOST and sum(name == b"host" for name, _ in fields) > 1:
+        raise _malformed("the field host stands more than once")
+    if special & CONTENT_LENGTH:
+        lengths = [value for name, value in fields if name == b"content-length"]
+        if len(lengths) > 1:
+            raise _malformed("the field content-length stands more than once")
+        request.content_length = int(lengths[0])
+        if request.complete and request.content_length:
+            raise _malformed(f"content-length is {request.content_length}, and there is no body")
+    if special & COOKIE:
+        request.fields = _join_cookies(fields)
+    if special & EXPECT and not request.complete:
+        expectations = [value.lower() for name, value in fields if name == b"expect"]
+        if expectations != [b"100-continue"]:
+            raise Unserved(417, "The only expectation understood here is '100-continue'.")
+        request.expect_continue = True
+
+
+def _join_cookies(fields: list[Field]) -> list[Field]:
+    """Join cookie crumbs into one field at the place of the first (RFC 9113 §8.2.3)."""
+    crumbs = [value for name, value in fields if name == b"cookie"]
+    if len(crumbs) < 2:
+        return fields
+    joined: list[Field] = []
+    for field in fields:
+        if field[0] != b"cookie":
+            joined.append(field)
+        elif crumbs:
+            joined.append((b"cookie", b"; ".join(crumbs)))
+            crumbs = []
+    return joined
+
+
+def _check_connect(
+    method: bytes,
+    path: bytes | None,
+    scheme: bytes | None,
+    authority: bytes | None,
+    protocol: bytes | None,
+    extended_connect: bool,
+) -> bytes:
+    """CONNECT is for proxies (RFC 9113 §8.5), extended CONNECT for WebSocket (RFC 8441 §4), once that is served."""
+    if protocol is not None:
+        if not extended_connect or method != b"CONNECT":
+            raise _malformed(":protocol is for extended CONNECT, which this connection has not announced")
+        if path is None or scheme is None or authority is None:
+            raise _malformed("an extended CONNECT needs :scheme, :path and :authority")
+        return path
+    if path is not None or scheme is not None or authority is None:
+        raise _malformed("a CONNECT has :authority, and neither :scheme nor :path")
+    raise Unserved(501, "CONNECT is not supported: this server is not a proxy.")
+
+
+def check_trailers(decoded: Decoded, forbidden: frozenset[bytes]) -> None:
+    """Judge a request's trailer section (RFC 9113 §8.1). Raises ``StreamFault`` when it is malformed."""
+    for field, _, meaning in decoded.marked:
+        if meaning < 0:
+            raise _malformed("a trailer section holds a pseudo-field")
+        if meaning & BAD:
+            raise _malformed(f"the trailer {_shown(field)} is not allowed")
+    for name, _ in decoded.fields:
+        if name in forbidden:
+            raise _malformed(f"the field {name.decode()[:40]} may not be a trailer")
+
+
+def crumbs_in(decoded: Decoded) -> int:
+    """How many of the fields are cookies, of which browsers and balancers send one for each pair."""
+    return sum(1 for _, _, meaning in decoded.marked if meaning == COOKIE)
+
+
+def start_of(decoded: Decoded) -> tuple[bytes, bytes]:
+    """Method and path of a request that will not be served, as far as they can be read, for the log."""
+    found = {name: value for (name, value), _, _ in decoded.marked}
+    return found.get(b":method", b"-"), found.get(b":path", b"-")
+
+
+def _fault_among(decoded: Decoded) -> str:
+    bad = next(field for field, _, meaning in decoded.marked if meaning & BAD and meaning > 0)
+    return f"the field {_shown(bad)} is not allowed in HTTP/2, or not well formed"
+
+
+def _shown(field: Field) -> str:
+    return ascii(field[0][:40].decode("latin-1"))
+
+
+def _malformed(detail: str) -> StreamFault:
+    return StreamFault(ErrorCode.PROTOCOL_ERROR, f"The request is malformed: {detail}.")

@@ -1,0 +1,271 @@
+"""The exchanges of a connection: from the engine's events to running applications, and back to the engine.
+
+This is the half of a connection that knows applications; ``keepserve.server.connection`` is the half that knows
+the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from keepserve.asgi.exchange import DONE, HEAD_HELD, Exchange
+from keepserve.asgi.scope import METHOD_NAMES, Address, connection_scope, request_scope
+from keepserve.proxy.forwarded import forwarded_client
+from keepserve.server.facts import ConnectionFacts
+from keepserve.server.running import cancel_application, run_application
+from keepserve.server.sockets import in_words
+from keepserve.server.state import WorkerState
+from keepserve.telemetry.access import AccessLog
+from keepserve.telemetry.reasons import CloseReason
+from keepserve.wire.engine import Body, Engine, Event, Rejected, Request
+
+logger = logging.getLogger("keepserve")
+
+CLIENT_LEFT = 499
+"""What the access log shows for a client that left before its answer had begun; NGINX's number for it."""
+
+QUEUE_FACTOR = 4
+"""Requests that may wait for a place to run, as a multiple of the places. With HTTP/2 a client can give up streams
+whose applications still run; it is these that are limited, not what the client has open (Go does the same)."""
+
+
+class Hosting:
+    """Runs applications for one connection."""
+
+    __slots__ = (
+        "_client",
+        "_client_text",
+        "_exchanges",
+        "_queue",
+        "_running",
+        "_scope",
+        "_server",
+        "_tls",
+        "_trusted",
+        "_write_waiters",
+        "accepted_at",
+        "engine",
+        "number",
+        "state",
+    )
+
+    engine: Engine
+    state: WorkerState
+    number: int
+    accepted_at: float
+
+    def _begin_hosting(self, client: Address | None, server: Address | None, tls: bool) -> None:
+        self._exchanges: dict[int, Exchange] = {}
+        self._scope: dict[str, Any] | None = None
+        self._write_waiters: dict[int, asyncio.Future[None]] | None = None
+        self._running = 0
+        self._queue: deque[Exchange] | None = None
+        self._client = client
+        self._client_text = in_words(client)
+        self._server = server
+        self._tls = tls
+        host = client[0] if client is not None and client[1] is not None else None
+        self._trusted = bool(self.state.trusted) and host in self.state.trusted
+
+    # The connection's part.
+
+    def flush(self) -> None:
+        """Send what the engine has put out."""
+        raise NotImplementedError
+
+    def body_taken(self, stream: int, amount: int) -> None:
+        """The application has taken the request body that was buffered: there is room for more."""
+        raise NotImplementedError
+
+    def responded(self, exchange: Exchange) -> None:
+        """The response is complete."""
+        raise NotImplementedError
+
+    def _regulate(self) -> None:
+        """Read from the socket, or do not, as there is room."""
+        raise NotImplementedError
+
+    # For the exchange.
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self.state.clock()
+
+    async def drained(self, stream: int) -> None:
+        """Wait until the client has taken enough of this response, or is gone."""
+        while self.engine.blocked(stream):
+            waiters = self._write_waiters
+            if waiters is None:
+                waiters = self._write_waiters = {}
+            waiter = waiters.get(stream)
+            if waiter is None:
+                waiter = waiters[stream] = self.state.loop.create_future()
+            await asyncio.shield(waiter)
+
+    def _wake_writers(self, streams: Iterable[int]) -> None:
+        waiters = self._write_waiters
+        if waiters is not None:
+            for stream in streams:
+                waiter = waiters.pop(stream, None)
+                if waiter is not None and not waiter.done():
+                    waiter.set_result(None)
+
+    def head_held(self, exchange: Exchange) -> None:
+        """See that a held head does not wait for a body that is long in coming (server-sent events)."""
+        self.state.flush_later(exchange)
+
+    def push(self, exchange: Exchange, path: str, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        """Promise the client a response it has not asked for, and have the application make it."""
+        scheme = b"https" if self._tls else b"http"
+        request = self.engine.push(exchange.request, scheme, path.encode("ascii"), list(fields))
+        if request is not None:
+            self._start(self._open(request, self.now()))
+            self.flush()
+
+    # Requests.
+
+    def _open(self, request: Request, now: float) -> Exchange:
+        exchange = Exchange(self, request, now)
+        self._exchanges[request.stream] = exchange
+        self.state.requests += 1
+        return exchange
+
+    def _start_in_turn(self, exchange: Exchange) -> None:
+        """Run the application if there is a place for it among this connection's, or when one is free."""
+        places = self.state.limits.streams
+        if self._running < places:
+            self._running += 1
+            self._start(exchange, self._application_ended)
+            return
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append(exchange)
+        if len(self._queue) > QUEUE_FACTOR * places:
+            detail = f"{places} requests run and {QUEUE_FACTOR * places} wait, most of them given up by the client."
+            for event in self.engine.calm(detail, self.now()):
+                self._handle(event)
+
+    def _application_ended(self) -> None:
+        self._running -= 1
+        queue = self._queue
+        while queue and self._running < self.state.limits.streams:
+            exchange = queue.popleft()
+            if exchange.phase != DONE:
+                self._running += 1
+                self._start(exchange, self._application_ended)
+
+    def _start(self, exchange: Exchange, on_end: Any = None) -> None:
+        """Hand a request to the application."""
+        state = self.state
+        request = exchange.request
+        if state.concurrency and len(state.tasks) >= state.concurrency:
+            self._refuse_overload(exchange)
+            if on_end is not None:
+                on_end()
+            return
+        scope = request_scope(self._scope or self._connection_scope(), request, state.app_state.copy())
+        if self._trusted:
+            address, scheme = forwarded_client(request.fields, state.trusted)
+            if address is not None:
+                scope["client"] = (address, 0)
+                exchange.client = address
+            if scheme is not None:
+                scope["scheme"] = scheme
+        run_application(state, exchange, scope, on_end)
+        if exchange.overfull:
+            self._regulate()
+
+    def _connection_scope(self) -> dict[str, Any]:
+        """Return what all scopes of this connection share; made on the first request, so that idling costs less."""
+        extensions: dict[str, Any] = {
+            "http.response.pathsend": {},
+            "http.response.early_hint": {},
+            "keepserve": ConnectionFacts(self),
+        }
+        if self.engine.push_allowed:
+            extensions["http.response.push"] = {}
+        self._scope = connection_scope(
+            "https" if self._tls else "http", self._client, self._server, self.state.settings.root_path, extensions
+        )
+        return self._scope
+
+    def _refuse_overload(self, exchange: Exchange) -> None:
+        """503 for a request above ``limit_concurrency``: the connection stays, the balancer may try another."""
+        text = b"The server is at its limit of concurrent requests; try again.\n"
+        exchange.refuse(503, text, [(b"retry-after", b"1")])
+
+    def _handle(self, event: Event) -> None:
+        """Pass on what concerns a request that was handed out before, or never will be."""
+        if isinstance(event, Body):
+            exchange = self._exchanges.get(event.stream)
+            if exchange is not None:
+                exchange.feed(event)
+                if exchange.overfull:
+                    self._regulate()
+        elif isinstance(event, Rejected):
+            self._rejected(event)
+
+    def _rejected(self, event: Rejected) -> None:
+        """The engine answered a faulty request by itself, or gave up on one that had been handed out."""
+        exchange = self._exchanges.pop(event.stream, None)
+        access = self.state.access
+        if exchange is not None:
+            if access is not None and not event.status:
+                self._log_unfinished(access, exchange)
+            exchange.disconnect()
+            self._wake_writers((event.stream,))
+            if self.engine.close_reason is CloseReason.FLOOD:
+                cancel_application(self.state, exchange, self._application_ended)
+        if event.status:
+            logger.debug("Request from %s rejected with %d: %s", self._client, event.status, event.detail)
+            if access is not None:
+                if exchange is not None:
+                    self._log(access, exchange.request, exchange.client, event.status, 0, 0.0)
+                else:
+                    request = Request(event.stream, event.method, event.target, self._version, [], True)
+                    self._log(access, request, None, event.status, 0, 0.0)
+        elif exchange is None:
+            logger.debug("Request from %s refused: %s", self._client, event.detail)
+
+    @property
+    def _version(self) -> str:
+        return "2" if self.engine.multiplexed else "1.1"
+
+    def _end_hosting(self) -> None:
+        """The connection is gone: everything that waits for it must be woken."""
+        exchanges, self._exchanges = self._exchanges, {}
+        access = self.state.access
+        for exchange in exchanges.values():
+            if access is not None:
+                self._log_unfinished(access, exchange)
+            exchange.disconnect()
+        self.engine.hold_output(False)
+        if self._write_waiters:
+            self._wake_writers(list(self._write_waiters))
+        self._queue = None
+        self._scope = None  # it refers to us: without it the memory is free at once, not at the next collection
+
+    # The access log.
+
+    def _log_unfinished(self, access: AccessLog, exchange: Exchange) -> None:
+        status = exchange.status if exchange.phase > HEAD_HELD else CLIENT_LEFT
+        duration = self.now() - exchange.started
+        self._log(access, exchange.request, exchange.client, status, exchange.sent, duration)
+
+    def _log(
+        self, access: AccessLog, request: Request, client: str | None, status: int, sent: int, duration: float
+    ) -> None:
+        access.log(
+            client or self._client_text,
+            METHOD_NAMES.get(request.method) or request.method.decode("latin-1"),
+            request.target,
+            request.http_version,
+            status,
+            sent,
+            duration,
+            self.engine.requests,
+        )
