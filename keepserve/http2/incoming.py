@@ -103,7 +103,10 @@ class Incoming(Outgoing):
     def _on_head(self, number: int, decoded: Decoded, end: bool) -> None:
         raise NotImplementedError
 
-    def _before_head(self, number: int) -> None:
+    _last: int
+    """The highest stream the client has opened."""
+
+    def _check_head(self, number: int) -> None:
         raise NotImplementedError
 
     def _on_data(self, number: int, data: bytes, size: int, end: bool, raw: Callable[[], bytes]) -> None:
@@ -150,9 +153,11 @@ class Incoming(Outgoing):
             if not self._greeted:
                 position = self._greet(data)
             self._budget = SLICE
+            unpack = FRAME_HEAD.unpack_from
             while end - position >= 9:
-                upper, lower, kind, flags, number = FRAME_HEAD.unpack_from(data, position)
-                size = upper << 8 | lower
+                size, flags, number = unpack(data, position)
+                kind = size & 0xFF
+                size >>= 8
                 if size > FRAME_SIZE:
                     raise ConnectionFault(
                         ErrorCode.FRAME_SIZE_ERROR, f"A frame has {size} bytes; the most is {FRAME_SIZE}."
@@ -272,7 +277,8 @@ class Incoming(Outgoing):
 
     def _end_block(self, number: int, block: bytes, raw: bytes, end: bool) -> None:
         self._budget -= 1 + len(block) // BLOCK_UNIT
-        self._before_head(number)
+        if number <= self._last or not number & 1:
+            self._check_head(number)
         try:
             decoded = self._decode(number, block, raw, end)
         except CompressionFault as fault:

@@ -160,6 +160,10 @@ class Lifetime(Incoming):
         """Answer a request that was handed out, if its response has not begun; otherwise the reset must tell."""
         raise NotImplementedError
 
+    def _end_early_answers(self) -> None:
+        """Tell clients that still send after their answer that they need not."""
+        raise NotImplementedError
+
     def _check_not_idle(self, number: int, what: str) -> None:
         """Raise ``ConnectionFault`` for a stream that was never opened."""
         raise NotImplementedError
@@ -395,6 +399,8 @@ class Lifetime(Incoming):
         deadline = min(
             self._greeting_by, self._ack_by, self._block_by, self._final_by, self._dribble_at, self._alive_by()
         )
+        if self._early:
+            deadline = min(deadline, *self._early.values())
         if not self._parting:
             deadline = min(deadline, self._ready_at + self._limits.keep_alive_timeout, self._max_age_at)
         for stream in self._uploads.values():
@@ -457,6 +463,8 @@ class Lifetime(Incoming):
             self._farewell(CloseReason.IDLE_TIMEOUT)
         if now >= self._dribble_at:
             self._dribble(now)
+        if self._early:
+            self._end_early_answers()
         for stream in list(self._uploads.values()):
             if stream.upload is not None and now >= stream.upload.deadline:
                 seconds = self._limits.body_timeout

@@ -34,6 +34,9 @@ _SETTINGS_ACK = frame(SETTINGS, ACK, 0)
 _OWN = DATE | SERVER
 _pack = FRAME_HEAD.pack
 
+_JOIN_UP_TO = 4096
+"""A body this short is joined with its frame's head: copying it costs less than a second buffer to write."""
+
 
 class NativeEngine(Session):
     """HTTP/2 in plain Python; ``defaults`` are the fields every response carries, the rest is as in ``Session``."""
@@ -70,9 +73,8 @@ class NativeEngine(Session):
         if self._table_shrunk or len(block) > self._peer_frame_size:
             self._write_block(HEADERS, number, block, end)
             return
-        size = len(block)
         flags = END_HEADERS | END_STREAM if end else END_HEADERS
-        self.out.append(_pack(size >> 8, size & 0xFF, HEADERS, flags, number) + block)
+        self.out.append(_pack(len(block) << 8 | HEADERS, flags, number) + block)
 
     def _write_block(self, kind: int, number: int, block: bytes, end: bool, before: bytes = b"") -> None:
         """Put out a header block that needs a second look: in several frames, or after a change of the table."""
@@ -91,9 +93,8 @@ class NativeEngine(Session):
             kind, flags = CONTINUATION, 0
 
     def _write_data(self, number: int, data: bytes, end: bool) -> None:
-        size = len(data)
-        head = _pack(size >> 8, size & 0xFF, DATA, END_STREAM if end else 0, number)
-        if size < 4096:
+        head = _pack(len(data) << 8 | DATA, END_STREAM if end else 0, number)
+        if len(data) < _JOIN_UP_TO:
             self.out.append(head + data)
         else:
             self.out += (head, data)

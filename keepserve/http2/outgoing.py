@@ -45,6 +45,7 @@ class Outgoing:
         "_base_window",
         "_data_frames",
         "_dribble_at",
+        "_early",
         "_events",
         "_fresh",
         "_good_streams",
@@ -89,6 +90,8 @@ class Outgoing:
         """Streams that wait for the connection's window."""
         self._stalled: dict[int, Stream] = {}
         """Streams whose client has not made room for what is queued; each has a clock."""
+        self._early: dict[int, float] = {}
+        """Streams answered in full whose client still sends its request, and when that is enough."""
         self._dribble_at = NEVER
         self._data_frames = 0
         self._fresh = 0
@@ -130,6 +133,10 @@ class Outgoing:
         """A response is complete, or given up: the stream may be closed now."""
         raise NotImplementedError
 
+    def _check_last(self) -> None:
+        """The last stream is gone: a connection that is to end may end now."""
+        raise NotImplementedError
+
     def _close_asked(self) -> None:
         """The application wants the connection to end (``Connection: close``)."""
         raise NotImplementedError
@@ -161,16 +168,37 @@ class Outgoing:
             final_status(status)
         if special & CLOSE:
             self._close_asked()
-        state.response = STARTED
-        if complete and not size:
-            self._write_head(stream, status, special, parts, True)
+        if complete and (not size or self._fits(state, size)):
+            # The usual response: two frames, and it is over.
+            self._write_head(stream, status, special, parts, not size)
+            if size:
+                self._write_now(state, body, True)
             self._response_over(state)
             return
+        state.response = STARTED
         self._write_head(stream, status, special, parts, False)
         if state.upload is not None:
             state.upload.let_be()
         if size:
             self._send(state, body, complete)
+
+    def _fits(self, stream: Stream, size: int) -> bool:
+        """Whether so many bytes can go out at once: in one frame, within both windows, without crowding others."""
+        return (
+            size <= FRAME_SIZE
+            and size <= self._send_window
+            and size <= self._base_window + stream.delta
+            and self._fresh < PUMP_BYTES
+            and not self._output_held
+        )
+
+    def _write_now(self, stream: Stream, data: bytes, end: bool) -> None:
+        size = len(data)
+        self._send_window -= size
+        stream.delta -= size
+        self._fresh += size
+        self._data_frames += 1
+        self._write_data(stream.number, data, end)
 
     def send_body(self, stream: int, data: bytes, complete: bool) -> None:
         """Send more of a response's body. Raises ``ResponseError``."""
@@ -223,22 +251,8 @@ class Outgoing:
     def _send(self, stream: Stream, data: bytes, complete: bool) -> None:
         """Send bytes of a body now if they fit everywhere, or in turn."""
         size = len(data)
-        if (
-            size <= FRAME_SIZE
-            and not stream.queued
-            and (
-                not size
-                or (
-                    size <= self._send_window
-                    and size <= self._base_window + stream.delta
-                    and self._fresh < PUMP_BYTES
-                    and not self._output_held
-                )
-            )
-        ):
-            self._spend(stream, size)
-            self._fresh += size
-            self._write_data(stream.number, data, complete)
+        if not stream.queued and (not size or self._fits(stream, size)):
+            self._write_now(stream, data, complete)
             if complete:
                 self._response_over(stream)
             return
@@ -247,11 +261,6 @@ class Outgoing:
         if complete:
             stream.trailers = []
         self.pending[stream.number] = stream
-
-    def _spend(self, stream: Stream, size: int) -> None:
-        self._send_window -= size
-        stream.delta -= size
-        self._data_frames += 1
 
     def pump(self) -> None:
         """Let streams with something to send take turns: a frame each, until enough is put out for one write."""
@@ -268,7 +277,9 @@ class Outgoing:
                 data = stream.take(min(window, FRAME_SIZE))
                 size = len(data)
                 room -= size
-                self._spend(stream, size)
+                self._send_window -= size
+                stream.delta -= size
+                self._data_frames += 1
                 if stream.stall is not None:
                     self._moved(stream, size)
             else:
@@ -369,8 +380,13 @@ class Outgoing:
     # The end of a response.
 
     def _response_over(self, stream: Stream) -> None:
-        stream.response = OVER
         self._good_streams += 1
+        if stream.upload is None and stream.queue is None and not stream.receiving and stream.number & 1:
+            del self._streams[stream.number]
+            if not self._streams:
+                self._check_last()
+            return
+        stream.response = OVER
         self._stream_over(stream)
 
     def _give_up(self, stream: Stream, code: ErrorCode) -> None:
@@ -383,6 +399,7 @@ class Outgoing:
         """Drop everything that is kept for a stream."""
         number = stream.number
         self._streams.pop(number, None)
+        self._early.pop(number, None)
         if not number & 1:
             self._pushed -= 1
         if stream.queue is not None:

@@ -33,8 +33,8 @@ DEFAULT_WINDOW = 65_535
 MAX_WINDOW = 2**31 - 1
 MAX_STREAM = 2**31 - 1
 
-FRAME_HEAD = struct.Struct(">HBBBL")
-"""Nine bytes: the length's upper 16 and lower 8 bits, type, flags, stream (RFC 9113 §4.1)."""
+FRAME_HEAD = struct.Struct(">LBL")
+"""Nine bytes: 24 bits of length and 8 of type in one number, flags, stream (RFC 9113 §4.1)."""
 
 _UINT32 = struct.Struct(">L")
 _SETTING = struct.Struct(">HL")
@@ -79,8 +79,7 @@ class StreamFault(Exception):
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     """Put a frame together."""
-    size = len(payload)
-    return FRAME_HEAD.pack(size >> 8, size & 0xFF, kind, flags, stream) + payload
+    return FRAME_HEAD.pack(len(payload) << 8 | kind, flags, stream) + payload
 
 
 def rst_stream(stream: int, code: int) -> bytes:

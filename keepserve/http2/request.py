@@ -116,25 +116,24 @@ def read_request(stream: int, decoded: Decoded, complete: bool, *, extended_conn
             protocol = field[1]
         else:
             raise _malformed(f"the pseudo-field {_shown(field)} is unknown, repeated or has no valid value")
-    if special & BAD:
+    if special & BAD or decoded.late:
         raise _malformed(_fault_among(decoded))
-    if decoded.late:
-        raise _malformed("a pseudo-field stands behind ordinary fields")
     if method is None:
         raise _malformed("there is no :method")
-    fields = decoded.fields
-    if method == b"CONNECT" or protocol is not None:
-        path = _check_connect(method, path, scheme, authority, protocol, extended_connect)
+    if method not in SERVED_METHODS or protocol is not None:
+        path = _check_unusual(method, path, scheme, authority, protocol, extended_connect)
     elif path is None or scheme is None:
         raise _malformed("a request needs :method, :scheme and :path")
-    elif method not in SERVED_METHODS:
-        raise Unserved(501, f"The method {method.decode()[:32]} is not known to this server.")
     elif path == b"*" and method != b"OPTIONS":
         raise _malformed("the :path '*' is only for OPTIONS")
-    if authority is not None:
-        fields = _with_host(authority, fields, special)
-    elif not special & HOST:
-        raise _malformed("there is neither :authority nor host")
+    fields = decoded.fields
+    if authority is None:
+        if not special & HOST:
+            raise _malformed("there is neither :authority nor host")
+    else:
+        if special & HOST:
+            fields = _without_host(authority, fields)
+        fields.insert(0, _hosts.get(authority) or _host_field(authority))
     request = Request(stream, method, path, "2", fields, complete)
     request.takes_trailers = True  # they cost nothing here, and who does not want them ignores them
     if not complete:
@@ -145,18 +144,17 @@ def read_request(stream: int, decoded: Decoded, complete: bool, *, extended_conn
     return request
 
 
-def _with_host(authority: bytes, fields: list[Field], special: int) -> list[Field]:
-    if special & HOST:
-        # RFC 9113 §8.3.1: a Host that names another server than :authority is malformed.
-        if any(name == b"host" and value.lower() != authority.lower() for name, value in fields):
-            raise _malformed("host and :authority differ")
-        fields = [field for field in fields if field[0] != b"host"]
-    host = _hosts.get(authority)
-    if host is None:
-        host = (b"host", authority)
-        remember(_hosts, authority, host, len(authority))
-    fields.insert(0, host)
-    return fields
+def _without_host(authority: bytes, fields: list[Field]) -> list[Field]:
+    """Take out Host, which must not name another server than :authority (RFC 9113 §8.3.1)."""
+    if any(name == b"host" and value.lower() != authority.lower() for name, value in fields):
+        raise _malformed("host and :authority differ")
+    return [field for field in fields if field[0] != b"host"]
+
+
+def _host_field(authority: bytes) -> Field:
+    host = (b"host", authority)
+    remember(_hosts, authority, host, len(authority))
+    return host
 
 
 def _heed(request: Request, special: int) -> None:
@@ -195,7 +193,7 @@ def _join_cookies(fields: list[Field]) -> list[Field]:
     return joined
 
 
-def _check_connect(
+def _check_unusual(
     method: bytes,
     path: bytes | None,
     scheme: bytes | None,
@@ -203,13 +201,20 @@ def _check_connect(
     protocol: bytes | None,
     extended_connect: bool,
 ) -> bytes:
-    """CONNECT is for proxies (RFC 9113 §8.5), extended CONNECT for WebSocket (RFC 8441 §4), once that is served."""
+    """Judge what is neither served nor plainly wrong, and return the path of what is served all the same.
+
+    CONNECT is for proxies (RFC 9113 §8.5), extended CONNECT for WebSocket (RFC 8441 §4), once that is served.
+    """
     if protocol is not None:
         if not extended_connect or method != b"CONNECT":
             raise _malformed(":protocol is for extended CONNECT, which this connection has not announced")
         if path is None or scheme is None or authority is None:
             raise _malformed("an extended CONNECT needs :scheme, :path and :authority")
         return path
+    if method != b"CONNECT":
+        if path is None or scheme is None:
+            raise _malformed("a request needs :method, :scheme and :path")
+        raise Unserved(501, f"The method {method.decode()[:32]} is not known to this server.")
     if path is not None or scheme is not None or authority is None:
         raise _malformed("a CONNECT has :authority, and neither :scheme nor :path")
     raise Unserved(501, "CONNECT is not supported: this server is not a proxy.")
@@ -239,7 +244,9 @@ def start_of(decoded: Decoded) -> tuple[bytes, bytes]:
 
 
 def _fault_among(decoded: Decoded) -> str:
-    bad = next(field for field, _, meaning in decoded.marked if meaning & BAD and meaning > 0)
+    bad = next((field for field, _, meaning in decoded.marked if meaning > 0 and meaning & BAD), None)
+    if bad is None:
+        return "a pseudo-field stands behind ordinary fields"
     return f"the field {_shown(bad)} is not allowed in HTTP/2, or not well formed"
 
 

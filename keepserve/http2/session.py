@@ -21,6 +21,13 @@ from keepserve.wire.engine import NEVER, Body, Ending, Event, Rejected, Request,
 from keepserve.wire.fields import FIELD_VALUE_FAULT, FORBIDDEN_TRAILERS
 from keepserve.wire.response import Field, refuse_bad_fields
 
+EARLY_ANSWER_LINGER = 0.25
+"""Seconds a client may go on sending after its request was answered in full, before RST_STREAM (NO_ERROR).
+
+The RFC allows the reset at once. But clients that meet it together with the answer lose the answer (curl
+before 8, when its upload is larger than its first window), and the rest may be on its way anyhow.
+"""
+
 _NOTHING: tuple[Event, ...] = ()
 _PROTOCOL_ERROR = ErrorCode.PROTOCOL_ERROR
 
@@ -83,13 +90,13 @@ class Session(Lifetime):
 
     # Streams (RFC 9113 §5.1, §8.1).
 
-    def _before_head(self, number: int) -> None:
-        """Judge a HEADERS frame's stream before its block is decoded."""
+    def _check_head(self, number: int) -> None:
+        """Judge a HEADERS frame that opens no new stream of the client's, before its block is decoded."""
         if number <= self._last:
             stream = self._streams.get(number)
             if stream is None and number not in self._reset_lately:
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS for a stream that is over (RFC 9113 §5.1).")
-        elif not number & 1:
+        else:
             raise ConnectionFault(_PROTOCOL_ERROR, "A client's streams have odd numbers (RFC 9113 §5.1.1).")
 
     def _on_head(self, number: int, decoded: Decoded, end: bool) -> None:
@@ -151,6 +158,9 @@ class Session(Lifetime):
         if not stream.receiving:
             self._reset(number, ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM (RFC 9113 §5.1).")
             return
+        if stream.response == OVER:
+            self._after_answer(stream, end)
+            return
         try:
             if not end:
                 raise StreamFault(_PROTOCOL_ERROR, "A second HEADERS in the middle of a body (RFC 9113 §8.1).")
@@ -181,6 +191,10 @@ class Session(Lifetime):
         if not stream.receiving:
             self._return_credit(size)
             self._reset(number, ErrorCode.STREAM_CLOSED, "DATA after END_STREAM (RFC 9113 §5.1).")
+            return
+        if stream.response == OVER:
+            self._return_credit(size)
+            self._after_answer(stream, end)
             return
         upload = stream.upload
         assert upload is not None
@@ -223,6 +237,13 @@ class Session(Lifetime):
             last.complete = end
         elif data or end:
             events.append(Body(number, data, end))
+
+    def _after_answer(self, stream: Stream, end: bool) -> None:
+        """More of a request that has been answered: it is dropped, and at its end the stream is over."""
+        if end:
+            stream.receiving = False
+            self._forget(stream)
+            self._check_last()
 
     def _check_not_idle(self, number: int, what: str) -> None:
         if number > (self._last if number & 1 else self._last_pushed):
@@ -311,17 +332,24 @@ class Session(Lifetime):
 
     def _stream_over(self, stream: Stream) -> None:
         """A response is complete, or given up."""
-        number = stream.number
-        if stream.receiving:
-            # RFC 9113 §8.1: the client need not send the rest, and must not take this for a failure.
-            self._write_reset(number, ErrorCode.NO_ERROR)
-        if stream.receiving or stream.response != OVER:
-            self._remember_reset(number)
-        if stream.upload is not None:
-            self._settle_account(stream)
+        self._settle_account(stream)
+        if stream.receiving and stream.response == OVER:
+            self._early[stream.number] = self._now + EARLY_ANSWER_LINGER
+            return
+        if stream.response != OVER:
+            self._remember_reset(stream.number)
         self._forget(stream)
         if not self._streams:
             self._check_last()
+
+    def _end_early_answers(self) -> None:
+        """Tell clients that still send after their answer that they need not (RFC 9113 §8.1)."""
+        for number, until in list(self._early.items()):
+            if self._now >= until:
+                self._write_reset(number, ErrorCode.NO_ERROR)
+                self._remember_reset(number)
+                self._forget(self._streams[number])
+        self._check_last()
 
     def _remember_reset(self, number: int) -> None:
         lately = self._reset_lately

@@ -51,6 +51,12 @@ class Stream:
         "upload",
     )
 
+    # Set with the queue, which most responses do without.
+    _taken: int
+    blocked: bool
+    stall: ProgressClock | None
+    trailers: list[tuple[bytes, bytes]] | None
+
     def __init__(self, number: int, receiving: bool, head_only: bool) -> None:
         self.number = number
         self.receiving = receiving
@@ -59,11 +65,7 @@ class Stream:
         self.delta = 0
         self.left = -1
         self.queued = 0
-        self._taken = 0
         self.queue: deque[bytes] | None = None
-        self.trailers: list[tuple[bytes, bytes]] | None = None
-        self.blocked = False
-        self.stall: ProgressClock | None = None
         self.upload: Upload | None = None
 
     def __repr__(self) -> str:
@@ -76,6 +78,10 @@ class Stream:
         """Keep bytes of the response until there is a window for them."""
         if self.queue is None:
             self.queue = deque()
+            self._taken = 0
+            self.trailers = None
+            self.blocked = False
+            self.stall = None
         self.queue.append(data)
         self.queued += len(data)
 

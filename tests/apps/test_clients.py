@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.curl import curl
 from tests.support.serving import ServerProcess, serving
 from tests.support.tools import find_tool
 
@@ -26,21 +27,6 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def base(server: ServerProcess) -> str:
     return f"http://127.0.0.1:{server.port}"
-
-
-def curl(*arguments: str, stdin: bytes = b"") -> tuple[bytes, str]:
-    """Run curl; what it wrote, and what it told with --verbose."""
-    binary = find_tool("curl", "curl")
-    done = subprocess.run(
-        [binary, "--silent", "--verbose", "--max-time", "10", "--noproxy", "*", *arguments],
-        input=stdin,
-        capture_output=True,
-        timeout=15,
-        check=False,
-    )
-    told = done.stderr.decode("latin-1").replace("\r", "")
-    assert done.returncode == 0, told
-    return done.stdout, told
 
 
 def test_curl_asks_twice_on_one_connection(base: str) -> None:

@@ -1,4 +1,4 @@
-"""The application behind the balancers: bodies that can be verified, and on which connection they came."""
+"""The application behind the balancers: bodies that can be verified, and how their requests came here."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ async def app(
     fields = [
         (b"content-type", b"application/octet-stream"),
         (b"x-connection", b"%d.%d" % (told["worker_pid"], told["connection_id"])),
+        (b"x-http-version", scope["http_version"].encode()),
     ]
     if kind == "stream":
         # Without a length: chunked, and taken apart and put together again by the balancer.

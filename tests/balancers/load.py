@@ -53,6 +53,8 @@ class Report:
     failures: Counter[str] = dataclasses.field(default_factory=Counter)
     backends: Counter[str] = dataclasses.field(default_factory=Counter)
     """Requests per connection between the balancer and the server, as the server counts connections."""
+    versions: Counter[str] = dataclasses.field(default_factory=Counter)
+    """Requests per version of HTTP between the balancer and the server."""
 
 
 @dataclasses.dataclass
@@ -116,6 +118,7 @@ class Client:
         elif body != request.expected:
             report.failures[f"{request.kind}: wrong body"] += 1
         report.backends[fields.get("x-connection", "none")] += 1
+        report.versions[fields.get("x-http-version", "none")] += 1
         if fields.get("connection") == "close":
             self.close()
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.serving import ROOT, eventually
+from tests.support.programs import free_port, listening
+from tests.support.serving import ROOT
 from tests.support.tools import find_tool
 
 CONFIGURATION = ROOT / "deploy" / "nginx" / "nginx.conf"
@@ -55,42 +53,14 @@ def nginx(directory: Path, backend: int, *, idle: str | None = None) -> Iterator
     """
     binary = find_tool("nginx", "nginx-light")
     directory.mkdir()
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
+    port = free_port()
     (directory / "nginx.conf").write_text(adapted(directory, port, backend, idle=idle))
-    output = directory / "output"
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            [*arguments(binary, directory), "-g", "daemon off;"],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-        )
-
-    def answers() -> bool:
-        assert process.poll() is None, f"NGINX ended: {output.read_text()}{_errors(directory)}"
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            return False
-        return True
-
-    try:
-        eventually(answers, "NGINX listens")
+    # One file for both: what it says before it has read its configuration, and its error log.
+    command = [*arguments(binary, directory), "-g", "daemon off;"]
+    with listening(command, port, directory / "error.log", complaints=_complaints):
         yield port
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
-    finally:
-        if process.poll() is None:
-            # Its workers notice that the master is gone and end.
-            process.terminate()
-            process.wait(10)
-    assert _errors(directory) == ""
 
 
-def _errors(directory: Path) -> str:
+def _complaints(log: str) -> str:
     """What NGINX logged, but for its remark that a large body went through a file."""
-    path = directory / "error.log"
-    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-    return "\n".join(line for line in lines if "is buffered to a temporary file" not in line)
+    return "\n".join(line for line in log.splitlines() if "is buffered to a temporary file" not in line)

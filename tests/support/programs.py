@@ -1,0 +1,67 @@
+"""Programs of others as real processes: start one, wait until it listens, end it by its pid, show its log."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.support.serving import eventually
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nobody had a moment ago."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@contextlib.contextmanager
+def listening(
+    command: list[str], port: int, output: Path, *, complaints: Callable[[str], str] = str.strip
+) -> Iterator[None]:
+    """Run ``command``, which listens on ``port`` and writes its log to ``output``, until the block ends.
+
+    It is ended by SIGTERM and has to exit with 0 or by that signal. ``complaints`` gives what of its log is a
+    failure; the default is all of it. The log is shown with whatever fails inside the block.
+    """
+    name = Path(command[0]).name
+    # Appending, as the program itself may do to the same file.
+    with output.open("ab") as file:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+
+    def log() -> str:
+        return f"{name} said:\n{output.read_text(errors='replace')}"
+
+    def answers() -> bool:
+        assert process.poll() is None, f"{name} ended with {process.returncode}"
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    try:
+        eventually(answers, f"{name} listens")
+        yield
+        process.terminate()
+        code = process.wait(10)
+        # Some tidy up and then let the signal end them.
+        assert code in (0, -signal.SIGTERM), f"{name} exited with {code}"
+        said = complaints(output.read_text(errors="replace"))
+        assert said == "", f"{name} complained:\n{said}"
+    except BaseException as error:
+        error.add_note(log())
+        raise
+    finally:
+        if process.poll() is None:
+            # SIGTERM, not SIGKILL: some have processes of their own to end.
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
