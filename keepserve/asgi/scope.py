@@ -25,7 +25,12 @@ _ASGI = {"version": ASGI_VERSION, "spec_version": SPEC_VERSION}
 
 
 def connection_scope(
-    scheme: str, client: Address | None, server: Address | None, root_path: str, extensions: dict[str, Any]
+    http_version: str,
+    scheme: str,
+    client: Address | None,
+    server: Address | None,
+    root_path: str,
+    extensions: dict[str, Any],
 ) -> dict[str, Any]:
     """Return what the scopes of all requests of a connection have in common, for ``request_scope`` to copy.
 
@@ -34,7 +39,7 @@ def connection_scope(
     return {
         "type": "http",
         "asgi": _ASGI,
-        "http_version": "1.1",
+        "http_version": http_version,
         "server": server,
         "client": client,
         "scheme": scheme,
@@ -70,8 +75,9 @@ def request_scope(common: dict[str, Any], request: Request, state: dict[str, Any
     if root_path:
         scope["path"] = root_path + scope["path"]
         scope["raw_path"] = root_path.encode() + raw_path
-    if request.http_version != "1.1":
-        scope["http_version"] = request.http_version
-    if request.takes_trailers:
+    version = request.http_version
+    if version != scope["http_version"]:
+        scope["http_version"] = version
+    if request.takes_trailers and version != "2":  # on HTTP/2 all requests do, and the common part says it
         scope["extensions"] = {**scope["extensions"], "http.response.trailers": {}}
     return scope

@@ -402,7 +402,7 @@ class Http1Engine:
         """Whether the client has yet to take what was sent."""
         return self._output_held
 
-    def pump(self) -> None:
+    def pump(self, now: float) -> None:
         """Nothing waits in this engine: everything is put out at once."""
 
     def hold_output(self, held: bool) -> None:

@@ -27,7 +27,7 @@ for _index, _field in enumerate(STATIC_FIELDS, 1):
     _INDEXED.setdefault(_field, bytes([0x80 | _index]))
     _NAMES.setdefault(_field[0], _index)
 
-_SECRET = frozenset((b"set-cookie", b"authorization", b"proxy-authenticate", b"www-authenticate"))
+SECRET = frozenset((b"set-cookie", b"authorization", b"proxy-authenticate", b"www-authenticate"))
 """Fields that whoever relays them must not put into a table either (RFC 7541 §7.1.3: never indexed)."""
 
 
@@ -50,7 +50,7 @@ def encode_pair(name: bytes, value: bytes) -> bytes:
     known = _INDEXED.get((name, value))
     if known is not None:
         return known
-    pattern = 0x10 if name in _SECRET else 0x00
+    pattern = 0x10 if name in SECRET else 0x00
     index = _NAMES.get(name, 0)
     start = _integer(index, 4, pattern)
     if not index:
@@ -76,11 +76,15 @@ class EncodedFields(CommonFields):
 
     def opening(self, status: int, own: int = 0) -> bytes:
         """Return the encoded status and common fields; ``own`` are those the application sends itself."""
-        fields = (() if own & DATE else self.date) + (() if own & SERVER else self.server) + self.extra
-        opening = encode_status(status) + b"".join(encode_pair(name.lower(), value) for name, value in fields)
+        opening = encode_status(status) + b"".join(encode_pair(*field) for field in self.beside(own))
         if not own and 100 <= status < 600:
             self.openings[status] = opening
         return opening
+
+    def beside(self, own: int) -> list[Field]:
+        """Return the common fields, names in lower case, without ``own``, which the application sends itself."""
+        fields = (() if own & DATE else self.date) + (() if own & SERVER else self.server) + self.extra
+        return [(name.lower(), value) for name, value in fields]
 
 
 def encode_status(status: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from keepserve.http2.encoding import EncodedFields
+from keepserve.http2.library import LibraryEngine
 from keepserve.http2.native import NativeEngine
 from keepserve.http2.session import Session
 from keepserve.wire.engine import Limits
@@ -19,4 +20,4 @@ class MakesEngine(Protocol):
         """As ``Session``; ``defaults`` are the fields every response carries."""
 
 
-ENGINES: dict[str, MakesEngine] = {"native": NativeEngine}
+ENGINES: dict[str, MakesEngine] = {"native": NativeEngine, "h2": LibraryEngine}

@@ -7,7 +7,7 @@ wants to know, and a field that is in a table costs one look at it, whatever it 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from keepserve.http2.huffman import HuffmanFault
@@ -25,7 +25,8 @@ DEFAULT_TABLE_SIZE = 4096
 DYNAMIC = len(STATIC_FIELDS) + 1
 """Where the indices of the dynamic table begin: 62."""
 
-_HARD_FACTOR = 4
+HARD_FACTOR = 4
+"""How many times the limit a list of fields may be before decoding on is not worth it."""
 
 
 class CompressionFault(Exception):
@@ -59,7 +60,7 @@ class Vocabulary:
 
 
 class Decoded:
-    """A decoded block. Only ``Decoder.decode`` makes one."""
+    """A decoded block. Only ``Decoder.decode`` and ``gather`` make one."""
 
     __slots__ = ("fields", "late", "marked", "size")
 
@@ -74,6 +75,24 @@ class Decoded:
 
     def __repr__(self) -> str:
         return f"<Decoded {self.fields!r} {self.marked!r} {self.size} {self.late}>"
+
+
+def gather(entries: Iterable[Entry], max_list_size: int) -> Decoded:
+    """Return what ``Decoder.decode`` makes of these fields, for those that another decoder has decoded."""
+    decoded = Decoded()
+    decoded.fields, decoded.marked, decoded.size, decoded.late = [], [], 0, False
+    for entry in entries:
+        field, cost, meaning = entry
+        decoded.size += cost
+        if decoded.size > max_list_size:
+            continue
+        if meaning:
+            decoded.marked.append(entry)
+        if meaning >= 0:
+            decoded.fields.append(field)
+        elif decoded.fields:
+            decoded.late = True
+    return decoded
 
 
 class Decoder:
@@ -199,7 +218,7 @@ class Decoder:
                 field, cost, meaning = entry
                 size += cost
                 if size > max_list_size:
-                    if size > _HARD_FACTOR * max_list_size:
+                    if size > HARD_FACTOR * max_list_size:
                         raise ListTooLarge(
                             f"the fields of a message may have {max_list_size} octets, and these have {size} and more"
                         )

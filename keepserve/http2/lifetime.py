@@ -64,7 +64,6 @@ class Lifetime(Incoming):
         "_greeting_by",
         "_guard",
         "_heard_at",
-        "_held",
         "_last",
         "_last_served",
         "_linger",
@@ -103,11 +102,10 @@ class Lifetime(Incoming):
         self._linger: LingerClock | None = None
         self._ready_at = now
         self._greeting_by = now + limits.request_head_timeout
-        self._ack_by = now + ACK_TIMEOUT
+        self._ack_by = NEVER
         self._final_by = NEVER
         self._heard_at = now
         self._asked_at = NEVER
-        self._held = False
         self._max_requests = max_requests or NEVER
         self._max_age_at = now + max_age if max_age > 0 else NEVER
         self._write_greeting(
@@ -160,6 +158,10 @@ class Lifetime(Incoming):
         """Answer a request that was handed out, if its response has not begun; otherwise the reset must tell."""
         raise NotImplementedError
 
+    def _time_early_answers(self, now: float) -> None:
+        """Answers to requests that are still being sent have left."""
+        raise NotImplementedError
+
     def _end_early_answers(self) -> None:
         """Tell clients that still send after their answer that they need not."""
         raise NotImplementedError
@@ -199,6 +201,7 @@ class Lifetime(Incoming):
                 self._push_max = value
         if self._greeting_by != NEVER:
             self._greeting_by = NEVER  # the first one is no glitch
+            self._ack_by = self._now + ACK_TIMEOUT
         else:
             self._glitch(1 + len(pairs) / 8)
         self._write_settings_ack(table_size)
@@ -275,11 +278,21 @@ class Lifetime(Incoming):
 
     def _return_credit(self, amount: int) -> None:
         """Widen the connection's window by what is held no more."""
-        self._owed += amount
-        if self._owed >= CONNECTION_WINDOW // 2:
-            self._write_window_update(0, self._owed)
-            self._receive_window += self._owed
+        self._owed = owed = self._owed + amount
+        # At the latest when as much is owed as is left: others may hold the rest for long (bodies nobody reads).
+        if owed >= CONNECTION_WINDOW // 2 or 0 < owed >= self._receive_window:
+            self._write_window_update(0, owed)
+            self._receive_window += owed
             self._owed = 0
+            if self._receive_window == owed:
+                self._pace_uploads()
+
+    def _pace_uploads(self) -> None:
+        """Whether clients may send has changed: who may not is not slow."""
+        paused = self._held_at != NEVER or self._receive_window <= 0
+        for stream in self._uploads.values():
+            assert stream.upload is not None
+            stream.upload.pause(paused, self._now)
 
     def _settle_account(self, stream: Stream) -> None:
         """A stream is over: what it held of the connection's window is free again."""
@@ -328,7 +341,9 @@ class Lifetime(Incoming):
         return self._events
 
     def _close_asked(self) -> None:
-        self._farewell(CloseReason.APP_ASKED)
+        if not self._parting:
+            self._farewell(CloseReason.APP_ASKED)
+            self._final_by = NEVER  # from when this has left: ``flushed`` knows the time
 
     def _farewell(self, reason: CloseReason) -> None:
         """End the connection in peace: announce it now, name the last stream when the peer has heard (§6.8)."""
@@ -379,26 +394,41 @@ class Lifetime(Incoming):
     def hold(self, held: bool, now: float) -> None:
         """We stop or go on reading: nobody is slow because of that."""
         self._now = self._heard_at = now
-        self._held = held
-        for stream in self._uploads.values():
-            assert stream.upload is not None
-            stream.upload.pause(held, now)
+        if held:
+            self._held_at = now
+        elif self._held_at != NEVER:
+            waited, self._held_at = now - self._held_at, NEVER
+            self._ack_by += waited
+            self._block_by += waited
+            self._asked_at += waited
+        for stream in self._stalled.values():
+            assert stream.stall is not None
+            if held:
+                stream.stall.hold(now)
+            else:
+                stream.stall.resume(now)
+        self._pace_uploads()
 
     def flushed(self, now: float) -> None:
-        """Everything handed out has left this process: the idle clock or the lingering close begins."""
+        """Everything handed out has left this process: clocks begin that wait for that, such as the idle clock."""
         if self.ending:
             if self._linger is None:
                 self._linger = LingerClock(LINGER, LINGER, LINGER_BYTES, now)
-        elif self._ready_at == NEVER and not self._streams:
+            return
+        if self._ready_at == NEVER and not self._streams:
             self._ready_at = now
+        if self._parting == 1 and self._final_by == NEVER:
+            self._final_by = now + GOAWAY_ROUND_TRIP
+        if self._early:
+            self._time_early_answers(now)
 
     def next_deadline(self) -> float:
         """When ``expire`` wants to be called, or ``NEVER``."""
         if self.ending:
             return self._linger.deadline if self._linger is not None else NEVER
-        deadline = min(
-            self._greeting_by, self._ack_by, self._block_by, self._final_by, self._dribble_at, self._alive_by()
-        )
+        deadline = min(self._final_by, self._dribble_at)
+        if self._held_at == NEVER:
+            deadline = min(deadline, self._greeting_by, self._ack_by, self._block_by, self._alive_by())
         if self._early:
             deadline = min(deadline, *self._early.values())
         if not self._parting:
@@ -414,7 +444,7 @@ class Lifetime(Incoming):
     def _alive_by(self) -> float:
         """When to ask a silent peer whether it is there, or to give up the hope."""
         limits = self._limits
-        if limits.ping_interval <= 0 or self._held:
+        if limits.ping_interval <= 0:
             return NEVER
         if self._asked_at != NEVER:
             return self._asked_at + limits.ping_timeout
@@ -433,7 +463,9 @@ class Lifetime(Incoming):
             self.ending = Ending.CLOSE
             return _NOTHING
         events = self._events = []
-        if now >= self._greeting_by:
+        if self._held_at != NEVER:
+            self._expire_in_peace(now)  # what is missing may have come, and we do not look
+        elif now >= self._greeting_by:
             seconds = self._limits.request_head_timeout
             detail = f"The preface and SETTINGS did not arrive within {seconds:g} s."
             self._fail(ErrorCode.SETTINGS_TIMEOUT, detail, CloseReason.HEAD_TIMEOUT)
@@ -452,7 +484,7 @@ class Lifetime(Incoming):
 
     def _expire_in_peace(self, now: float) -> None:
         """Deadlines that do not end the connection at once."""
-        if now >= self._alive_by():
+        if self._held_at == NEVER and now >= self._alive_by():
             self._asked_at = now
             self._write_ping(_ALIVE_PING, False)
         if now >= self._final_by:

@@ -49,6 +49,7 @@ class Outgoing:
         "_events",
         "_fresh",
         "_good_streams",
+        "_held_at",
         "_highest_delta",
         "_last_pushed",
         "_limits",
@@ -78,7 +79,8 @@ class Outgoing:
         self.relieved: list[int] = []
         self._limits = limits
         self._now = now
-        """The time of the last input; good enough for clocks that may be late."""
+        """The time of the last input. What an application sends is later: clocks that begin with it have to wait for
+        ``pump`` or ``flushed`` to tell the time, or they would end too early."""
         self._events: list[Event] = []
         self._streams: dict[int, Stream] = {}
         self._good_streams = 0
@@ -96,6 +98,8 @@ class Outgoing:
         self._data_frames = 0
         self._fresh = 0
         self._output_held = False
+        self._held_at = NEVER
+        """Since when nothing is read from the client, if that is so."""
         self.push_allowed = True
         """The peer takes pushed responses (SETTINGS_ENABLE_PUSH, whose default is 1), ``_push_max`` at once."""
         self._push_max = MAX_WINDOW
@@ -164,7 +168,7 @@ class Outgoing:
         elif complete and size:
             # Not needed to find the end, but whoever relays it, or shows its progress, is glad of it.
             parts.append(self._render_field(b"content-length", b"%d" % size)[0])
-        if status < 200:
+        if not 200 <= status <= 999:
             final_status(status)
         if special & CLOSE:
             self._close_asked()
@@ -172,7 +176,10 @@ class Outgoing:
             # The usual response: two frames, and it is over.
             self._write_head(stream, status, special, parts, not size)
             if size:
-                self._write_now(state, body, True)
+                self._send_window -= size
+                self._fresh += size
+                self._data_frames += 1
+                self._write_data(stream, body, True)
             self._response_over(state)
             return
         state.response = STARTED
@@ -262,8 +269,9 @@ class Outgoing:
             stream.trailers = []
         self.pending[stream.number] = stream
 
-    def pump(self) -> None:
+    def pump(self, now: float) -> None:
         """Let streams with something to send take turns: a frame each, until enough is put out for one write."""
+        self._now = now
         pending = self.pending
         room = PUMP_BYTES
         self._fresh = 0
@@ -316,13 +324,15 @@ class Outgoing:
             return True
         if self._send_window < SMALLEST_DATA:
             self._starved[stream.number] = stream
-        elif window > 0 and self._dribble_at == NEVER:
+        if window > 0 and self._dribble_at == NEVER:
             self._dribble_at = self._now + DRIBBLE_AFTER
         if stream.stall is None:
             limits = self._limits
             stream.stall = ProgressClock(
                 limits.write_timeout, limits.write_min_rate, limits.write_rate_grace, self._now
             )
+            if self._held_at != NEVER:
+                stream.stall.hold(self._now)
             self._stalled[stream.number] = stream
         return False
 
@@ -336,9 +346,11 @@ class Outgoing:
             self._stalled.pop(stream.number, None)
 
     def _dribble(self, now: float) -> None:
-        """Small windows have been small for long enough: use them."""
+        """Small windows have been small for long enough: use them, first those who had the last turn longest ago."""
+        self.pending.update(self._starved)
+        self._starved.clear()
         self.pending.update(self._stalled)
-        self.pump()
+        self.pump(now)
         self._dribble_at = NEVER
 
     # Windows (RFC 9113 §6.9).

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from keepserve.http2.guard import WARN_AT
+from keepserve.http2.guard import LATE_DATA_WEIGHT, WARN_AT
 from keepserve.http2.hpack import Decoded
 from keepserve.http2.lifetime import Lifetime
 from keepserve.http2.protocol import ConnectionFault, ErrorCode, StreamFault
@@ -148,13 +148,16 @@ class Session(Lifetime):
         paced = not request.converses
         stream.upload = Upload(limits, request.content_length, request.expect_continue, paced, self._now)
         self._uploads[stream.number] = stream
+        if self._held_at != NEVER or self._receive_window <= 0:
+            stream.upload.pause(True, self._now)
         return True
 
     def _on_trailers(self, number: int, decoded: Decoded, end: bool) -> None:
         """A second HEADERS on a stream: the end of the request's body (§8.1)."""
         stream = self._streams.get(number)
         if stream is None:
-            return  # we reset it, and this was on its way
+            self._glitch()  # we reset it, and this was on its way
+            return
         if not stream.receiving:
             self._reset(number, ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM (RFC 9113 §5.1).")
             return
@@ -175,10 +178,12 @@ class Session(Lifetime):
     def _on_data(self, number: int, data: bytes, size: int, end: bool, raw: Callable[[], bytes]) -> None:
         """``size`` is what the frame takes of the windows: its payload, padding included (§6.9.1)."""
         self._receive_window -= size
-        if self._receive_window < 0:
-            raise ConnectionFault(
-                ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the connection's window (RFC 9113 §6.9)."
-            )
+        if self._receive_window <= 0:
+            if self._receive_window < 0:
+                raise ConnectionFault(
+                    ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the connection's window (RFC 9113 §6.9)."
+                )
+            self._pace_uploads()
         if not data and not end and self._guard.excess_empty_frames():
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "Too many DATA frames without a byte.")
         stream = self._streams.get(number)
@@ -187,14 +192,11 @@ class Session(Lifetime):
                 self._check_not_idle(number, "DATA")
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "DATA for a stream that is over (RFC 9113 §5.1).")
             self._return_credit(size)
+            self._glitch(LATE_DATA_WEIGHT)
             return
         if not stream.receiving:
             self._return_credit(size)
             self._reset(number, ErrorCode.STREAM_CLOSED, "DATA after END_STREAM (RFC 9113 §5.1).")
-            return
-        if stream.response == OVER:
-            self._return_credit(size)
-            self._after_answer(stream, end)
             return
         upload = stream.upload
         assert upload is not None
@@ -202,6 +204,10 @@ class Session(Lifetime):
         if upload.window < 0:
             self._return_credit(size)
             self._reset(number, ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the stream's window (RFC 9113 §6.9).")
+            return
+        if stream.response == OVER:
+            self._return_credit(size)
+            self._after_answer(stream, end)
             return
         if self._observes:
             self._observe(raw())
@@ -262,9 +268,10 @@ class Session(Lifetime):
         refuse_bad_fields(fields)
         most = min(self._push_max, self._limits.streams)
         parent = request.stream
-        if not self.push_allowed or self._parting or self._pushed >= most or not parent & 1:
+        if not self.push_allowed or self._parting or self._peer_left or self._pushed >= most or not parent & 1:
             return None
-        if self.ending or parent not in self._streams:
+        stream = self._streams.get(parent)
+        if self.ending or stream is None or stream.response == OVER:
             return None
         self._last_pushed = number = self._last_pushed + 2
         host = next(value for name, value in request.fields if name == b"host")
@@ -290,8 +297,7 @@ class Session(Lifetime):
         """No application has seen it, so the client may safely send it again (§8.7)."""
         self._write_reset(number, ErrorCode.REFUSED_STREAM)
         self._remember_reset(number)
-        if self._parting != 2:
-            self._glitch()
+        self._glitch()
 
     def _answer(self, stream: Stream, status: int, detail: str, method: bytes = b"-", target: bytes = b"-") -> None:
         """Answer a stream in the application's place, and tell its exchange, if it has one."""
@@ -334,13 +340,18 @@ class Session(Lifetime):
         """A response is complete, or given up."""
         self._settle_account(stream)
         if stream.receiving and stream.response == OVER:
-            self._early[stream.number] = self._now + EARLY_ANSWER_LINGER
+            self._early[stream.number] = NEVER
             return
         if stream.response != OVER:
             self._remember_reset(stream.number)
         self._forget(stream)
         if not self._streams:
             self._check_last()
+
+    def _time_early_answers(self, now: float) -> None:
+        for number, until in self._early.items():
+            if until == NEVER:
+                self._early[number] = now + EARLY_ANSWER_LINGER
 
     def _end_early_answers(self) -> None:
         """Tell clients that still send after their answer that they need not (RFC 9113 §8.1)."""

@@ -15,8 +15,9 @@ def banner(settings: Settings, addresses: Sequence[str], *, loop: str, watched: 
     """The start-up message, several lines. ``addresses`` as displayed, ``loop`` the event loop's name."""
     workers = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
     lines = [
-        f"keepserve {__version__}, supervisor {os.getpid()}, {workers} on {loop}, HTTP/1.1 by {settings.http1}",
+        f"keepserve {__version__}, supervisor {os.getpid()}, {workers} on {loop}",
         *_line("address", ", ".join(addresses)),
+        *_line("speaks", _protocols(settings)),
         *_line("balancer", _balancer(settings)),
         *_line("clocks", _clocks(settings)),
         *_line("stop", _stop(settings)),
@@ -24,6 +25,20 @@ def banner(settings: Settings, addresses: Sequence[str], *, loop: str, watched: 
     if watched:
         lines += _line("reload", "when a .py file changes in " + ", ".join(watched))
     return "\n".join(lines)
+
+
+def _protocols(settings: Settings) -> str:
+    http1 = f"HTTP/1.1 ({settings.http1})"
+    if settings.http2 == "off":
+        return http1
+    ways = []
+    if settings.ssl_certfile is not None:
+        ways.append("by ALPN")
+    if settings.h2c:
+        ways.append("by prior knowledge")
+    if not ways:
+        return f"{http1}; HTTP/2 needs TLS (--ssl-certfile), since --no-h2c is set"
+    return f"{http1}, HTTP/2 ({settings.http2}, {' and '.join(ways)})"
 
 
 def _line(label: str, text: str) -> list[str]:

@@ -13,6 +13,7 @@ from typing import cast
 
 from keepserve.asgi.exchange import DONE, Exchange
 from keepserve.server.hosting import Hosting
+from keepserve.server.running import BEGINS_AT_ONCE
 from keepserve.server.sockets import address_of, peer_is_dead, reset_on_close, unread_bytes
 from keepserve.server.state import WorkerState
 from keepserve.telemetry.reasons import CloseReason
@@ -130,6 +131,8 @@ class Connection(Hosting, asyncio.Protocol):
         engine.hold_output(False)
         if engine.multiplexed:
             self.flush()
+            if engine.backlog and not self._receiving:
+                self._go_on()
             return
         if self._write_waiters:
             self._wake_writers(list(self._write_waiters))
@@ -288,7 +291,7 @@ class Connection(Hosting, asyncio.Protocol):
         if self.engine.backlog:
             self._regulate()
             self.state.loop.call_soon(self._go_on)  # behind the applications just begun, and other connections
-        if opened:
+        if opened and not BEGINS_AT_ONCE:
             self.flush()  # behind the applications just begun, so that one write takes all that they send at once
         else:
             self._after()
@@ -303,8 +306,8 @@ class Connection(Hosting, asyncio.Protocol):
 
     def _go_on(self) -> None:
         """Serve what waited: for a response to be complete, or for its turn."""
-        if self._closed:
-            return
+        if self._closed or (self.write_paused and self.engine.multiplexed):
+            return  # a client that does not read its answers is not given more of them
         now = self.state.clock()
         self._receiving = True
         if self.engine.multiplexed:
@@ -353,7 +356,7 @@ class Connection(Hosting, asyncio.Protocol):
     def _pump(self) -> None:
         """Put out what the client has made room for, some of it now and the rest in the turns to come."""
         engine = self.engine
-        engine.pump()
+        engine.pump(self.state.clock())
         if engine.pending:
             self.flush()
         relieved = engine.relieved

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from keepserve.asgi.exchange import DONE, HEAD_HELD, Exchange
 from keepserve.asgi.scope import METHOD_NAMES, Address, connection_scope, request_scope
 from keepserve.proxy.forwarded import forwarded_client
 from keepserve.server.facts import ConnectionFacts
-from keepserve.server.running import cancel_application, run_application
+from keepserve.server.running import cancel_application, run_application, run_application_now
 from keepserve.server.sockets import in_words
 from keepserve.server.state import WorkerState
 from keepserve.telemetry.access import AccessLog
@@ -139,7 +139,7 @@ class Hosting:
         places = self.state.limits.streams
         if self._running < places:
             self._running += 1
-            self._start(exchange, self._application_ended)
+            self._start(exchange, self._application_ended, run_application_now)
             return
         if self._queue is None:
             self._queue = deque()
@@ -158,7 +158,12 @@ class Hosting:
                 self._running += 1
                 self._start(exchange, self._application_ended)
 
-    def _start(self, exchange: Exchange, on_end: Any = None) -> None:
+    def _start(
+        self,
+        exchange: Exchange,
+        on_end: Callable[[], None] | None = None,
+        run: Callable[..., None] = run_application,
+    ) -> None:
         """Hand a request to the application."""
         state = self.state
         request = exchange.request
@@ -175,7 +180,7 @@ class Hosting:
                 exchange.client = address
             if scheme is not None:
                 scope["scheme"] = scheme
-        run_application(state, exchange, scope, on_end)
+        run(state, exchange, scope, on_end)
         if exchange.overfull:
             self._regulate()
 
@@ -186,10 +191,18 @@ class Hosting:
             "http.response.early_hint": {},
             "keepserve": ConnectionFacts(self),
         }
-        if self.engine.push_allowed:
+        engine = self.engine
+        if engine.multiplexed:
+            extensions["http.response.trailers"] = {}
+        if engine.push_allowed:
             extensions["http.response.push"] = {}
         self._scope = connection_scope(
-            "https" if self._tls else "http", self._client, self._server, self.state.settings.root_path, extensions
+            self._version,
+            "https" if self._tls else "http",
+            self._client,
+            self._server,
+            self.state.settings.root_path,
+            extensions,
         )
         return self._scope
 

@@ -37,7 +37,7 @@ class ProgressClock:
         """Go on; the time in between does not count."""
         if self._held_at != NEVER:
             self._started += now - self._held_at
-            self._moved_at += now - self._held_at
+            self._moved_at = min(now, self._moved_at + now - self._held_at)  # it may have moved meanwhile
             self._held_at = NEVER
 
     @property

@@ -243,7 +243,7 @@ class Engine(Protocol):
     def blocked(self, stream: int) -> bool:
         """So much of this response waits for the peer that no more should be produced."""
 
-    def pump(self) -> None:
+    def pump(self, now: float) -> None:
         """Put out what the peer has made room for, in turns and only so much at a time."""
 
     def hold(self, held: bool, now: float) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from keepserve.config import Settings
 from keepserve.process.banner import banner
 
@@ -14,7 +16,8 @@ def _text(**settings: Any) -> str:
 
 def test_it_says_where_with_how_many_workers_and_how_long_connections_live() -> None:
     text = _text(workers=4, lb="alb", http1="h11")
-    assert "4 workers on uvloop, HTTP/1.1 by h11" in text
+    assert "4 workers on uvloop\n" in text
+    assert "HTTP/1.1 (h11), HTTP/2 (native, by prior knowledge)" in text
     assert "http://127.0.0.1:8000, unix:/run/a" in text
     assert "alb drops idle connections after 60 s; keepserve keeps them 80 s, 20 s longer" in text
     assert "idle 80 s, request head 10 s from its first byte, both together 90 s" in text
@@ -39,6 +42,19 @@ def test_a_timeout_of_ones_own_counts_rather_than_the_presets() -> None:
 
 def test_without_any_balancer_nobody_is_outlasted() -> None:
     assert "none to outlast; idle connections are kept 80 s" in _text(lb="none", lb_idle_timeout=0.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"http2": "off"}, "speaks    HTTP/1.1 (httptools)\n"),
+        ({"ssl_certfile": "a"}, "HTTP/2 (native, by ALPN and by prior knowledge)"),
+        ({"ssl_certfile": "a", "h2c": False, "http2": "h2"}, "HTTP/2 (h2, by ALPN)"),
+        ({"h2c": False}, "HTTP/2 needs TLS (--ssl-certfile), since --no-h2c is set"),
+    ],
+)
+def test_it_says_which_protocols_are_spoken_and_how_one_gets_them(settings: dict[str, Any], said: str) -> None:
+    assert said in _text(**settings)
 
 
 def test_watched_directories_are_named() -> None:
