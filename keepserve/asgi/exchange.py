@@ -87,8 +87,7 @@ class Exchange:
 
     ``status`` and ``sent`` (body bytes) are for the access log; ``started`` is when the request was
     handed over, in monotonic seconds; ``phase`` is how far the response has come; ``client`` is who
-    a trusted proxy says the client is; ``task`` runs the application, and ``cancelled`` tells that it
-    was ended because the whole connection was.
+    a trusted proxy says the client is; ``task`` runs the application.
     """
 
     __slots__ = (
@@ -99,7 +98,6 @@ class Exchange:
         "_trailers",
         "_waiter",
         "_wire",
-        "cancelled",
         "client",
         "disconnected",
         "phase",
@@ -118,7 +116,7 @@ class Exchange:
         self.sent = 0
         self.client: str | None = None
         self.task: asyncio.Task[None] | None = None
-        self.disconnected = self.cancelled = False
+        self.disconnected = False
         self._given = False
         self.phase = AWAITED
         self._trailers: list[tuple[bytes, bytes]] | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from keepserve.http2.static_table import STATIC_FIELDS
 from keepserve.wire.fields import remember
-from keepserve.wire.response import DATE, SERVER, CommonFields, Field, judge_field
+from keepserve.wire.response import DATE, DROPPED, SERVER, CommonFields, Field, judge_field
 
 EncodedField = tuple[bytes, int, int]
 """A field's bytes, what it means to us, and the number a Content-Length is."""
@@ -58,9 +58,16 @@ def encode_pair(name: bytes, value: bytes) -> bytes:
     return start + _integer(len(value), 7, 0) + value
 
 
+def judge_http2_field(name: bytes, value: bytes) -> tuple[int, int]:
+    """As ``judge_field``; an application's Upgrade has no place in HTTP/2 (RFC 9113 §8.2.2)."""
+    if name.lower() == b"upgrade":
+        return DROPPED, 0
+    return judge_field(name, value)
+
+
 def encode_field(name: bytes, value: bytes) -> EncodedField:
     """Check and encode a response field, and remember it. Raises ``ResponseError``."""
-    meaning, number = judge_field(name, value)
+    meaning, number = judge_http2_field(name, value)
     encoded = encode_pair(name.lower(), value.strip(b" \t"))
     field = (encoded, meaning, number)
     remember(ENCODED, (name, value), field, len(encoded))

@@ -26,8 +26,9 @@ GLITCH_RATE = 100.0
 WARN_AT = 0.75
 """The share of a bucket after which the connection is ended gracefully; at the whole it is ended at once."""
 
-LATE_DATA_WEIGHT = 0.25
-"""What a DATA frame for a stream we have reset weighs as a glitch: a window full of them may be on its way."""
+LATE_WEIGHT = 0.25
+"""What a frame weighs as a glitch that may have been on its way when its sender was told not to: DATA for a stream we
+have reset, of which a whole window may come, and a stream above the last that GOAWAY has named."""
 
 EMPTY_DATA_MAX = 100
 """DATA frames without a byte, and without END_STREAM, that a connection may carry in its life (CVE-2019-9518)."""

@@ -36,7 +36,7 @@ from h2.settings import SettingCodes, Settings
 from hpack.exceptions import HPACKError, OversizedHeaderListError
 from hpack.struct import HeaderTuple, NeverIndexedHeaderTuple
 
-from keepserve.http2.encoding import SECRET, EncodedFields
+from keepserve.http2.encoding import SECRET, EncodedFields, judge_http2_field
 from keepserve.http2.hpack import DEFAULT_TABLE_SIZE, HARD_FACTOR, CompressionFault, Decoded, ListTooLarge, gather
 from keepserve.http2.protocol import (
     ACK,
@@ -68,7 +68,7 @@ from keepserve.http2.session import Session
 from keepserve.http2.streams import STREAM_WINDOW, Stream
 from keepserve.wire.engine import Limits
 from keepserve.wire.fields import remember
-from keepserve.wire.response import Field, judge_field
+from keepserve.wire.response import Field
 
 _CONFIG = H2Configuration(
     client_side=False,
@@ -217,7 +217,7 @@ class LibraryEngine(Session):
             self.out.append(octets)
 
     def _render_field(self, name: bytes, value: bytes) -> Any:
-        meaning, number = judge_field(name, value)
+        meaning, number = judge_http2_field(name, value)
         kind = NeverIndexedHeaderTuple if name.lower() in SECRET else HeaderTuple
         rendered = kind(name.lower(), value.strip(b" \t")), meaning, number
         remember(_RENDERED, (name, value), rendered, len(name) + len(value))

@@ -15,6 +15,7 @@ from keepserve.http2.streams import OVER, SEND_HIGH_WATER, SEND_LOW_WATER, START
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.wire.clocks import ProgressClock
 from keepserve.wire.engine import NEVER, Event, Limits
+from keepserve.wire.fields import CONNECTION_SPECIFIC
 from keepserve.wire.response import (
     CLOSE,
     Field,
@@ -226,6 +227,7 @@ class Outgoing:
             return
         fields = list(fields)
         refuse_bad_fields(fields)
+        fields = [field for field in fields if field[0].lower() not in CONNECTION_SPECIFIC]
         if state.left > 0:
             self._count_down(state, 0, True)
         if state.queued:

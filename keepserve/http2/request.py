@@ -11,7 +11,7 @@ import re
 from keepserve.http2.hpack import Decoded, Field, Vocabulary
 from keepserve.http2.protocol import ErrorCode, StreamFault
 from keepserve.wire.engine import Request
-from keepserve.wire.fields import FIELD_VALUE_FAULT, SERVED_METHODS, is_valid_host, remember
+from keepserve.wire.fields import CONNECTION_SPECIFIC, FIELD_VALUE_FAULT, SERVED_METHODS, is_valid_host, remember
 
 # Meanings of pseudo-fields are negative, so that the decoder can tell them (RFC 9113 §8.3).
 METHOD, PATH, SCHEME, AUTHORITY, PROTOCOL = -1, -2, -3, -4, -5
@@ -26,11 +26,6 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TARGET = re.compile(rb"/[!\"$-~]*|\*")  # no fragment, no space, no 8-bit byte: as for HTTP/1.1
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+\-.]*")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
-
-_CONNECTION_SPECIFIC = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
-)
-"""Fields that have no meaning in HTTP/2 and make a message malformed (RFC 9113 §8.2.2)."""
 
 _BY_NAME = {
     b"host": HOST,
@@ -53,7 +48,7 @@ def classify(name: bytes, value: bytes) -> int:
     """Tell what a field of a request means, or that it must not be there."""
     if name[:1] == b":":
         return _classify_pseudo(name, value)
-    if _NAME.fullmatch(name) is None or name in _CONNECTION_SPECIFIC:
+    if _NAME.fullmatch(name) is None or name in CONNECTION_SPECIFIC:
         return BAD
     # RFC 9113 §8.2.1 forbids NUL, CR, LF and surrounding white space; other controls are refused as in HTTP/1.1.
     if FIELD_VALUE_FAULT.search(value) is not None or value[:1] in (b" ", b"\t") or value[-1:] in (b" ", b"\t"):

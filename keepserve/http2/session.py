@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from keepserve.http2.guard import LATE_DATA_WEIGHT, WARN_AT
+from keepserve.http2.guard import LATE_WEIGHT, WARN_AT
 from keepserve.http2.hpack import Decoded
 from keepserve.http2.lifetime import Lifetime
 from keepserve.http2.protocol import ConnectionFault, ErrorCode, StreamFault
@@ -18,7 +18,7 @@ from keepserve.http2.request import Unserved, check_trailers, crumbs_in, read_re
 from keepserve.http2.streams import AWAITED, OVER, STREAM_WINDOW, Stream, Upload
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.wire.engine import NEVER, Body, Ending, Event, Rejected, Request, ResponseError
-from keepserve.wire.fields import FIELD_VALUE_FAULT, FORBIDDEN_TRAILERS
+from keepserve.wire.fields import CONNECTION_SPECIFIC, FIELD_VALUE_FAULT, FORBIDDEN_TRAILERS
 from keepserve.wire.response import Field, refuse_bad_fields
 
 EARLY_ANSWER_LINGER = 0.25
@@ -92,15 +92,16 @@ class Session(Lifetime):
 
     def _check_head(self, number: int) -> None:
         """Judge a HEADERS frame that opens no new stream of the client's, before its block is decoded."""
-        if number <= self._last:
-            stream = self._streams.get(number)
-            if stream is None and number not in self._reset_lately:
-                raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS for a stream that is over (RFC 9113 §5.1).")
-        else:
+        stream = self._streams.get(number)
+        if stream is not None:
+            self._check_promised(stream, "HEADERS")
+        elif number > (self._last if number & 1 else self._last_pushed):
             raise ConnectionFault(_PROTOCOL_ERROR, "A client's streams have odd numbers (RFC 9113 §5.1.1).")
+        elif number not in self._reset_lately:
+            raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS for a stream that is over (RFC 9113 §5.1).")
 
     def _on_head(self, number: int, decoded: Decoded, end: bool) -> None:
-        if number <= self._last:
+        if number <= self._last or not number & 1:
             self._on_trailers(number, decoded, end)
             return
         self._last = number
@@ -192,19 +193,20 @@ class Session(Lifetime):
                 self._check_not_idle(number, "DATA")
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "DATA for a stream that is over (RFC 9113 §5.1).")
             self._return_credit(size)
-            self._glitch(LATE_DATA_WEIGHT)
+            self._glitch(LATE_WEIGHT)
             return
         if not stream.receiving:
+            self._check_promised(stream, "DATA")
             self._return_credit(size)
             self._reset(number, ErrorCode.STREAM_CLOSED, "DATA after END_STREAM (RFC 9113 §5.1).")
             return
         upload = stream.upload
-        assert upload is not None
-        upload.window -= size
-        if upload.window < 0:
-            self._return_credit(size)
-            self._reset(number, ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the stream's window (RFC 9113 §6.9).")
-            return
+        if upload is not None:  # else the head was answered, and nobody waits for the body
+            upload.window -= size
+            if upload.window < 0:
+                self._return_credit(size)
+                self._reset(number, ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the stream's window (RFC 9113 §6.9).")
+                return
         if stream.response == OVER:
             self._return_credit(size)
             self._after_answer(stream, end)
@@ -251,6 +253,11 @@ class Session(Lifetime):
             self._forget(stream)
             self._check_last()
 
+    def _check_promised(self, stream: Stream, what: str) -> None:
+        """Raise ``ConnectionFault`` for a stream that we have only promised so far."""
+        if not stream.number & 1 and stream.response == AWAITED:
+            raise ConnectionFault(_PROTOCOL_ERROR, f"{what} for a promised stream (RFC 9113 §5.1).")
+
     def _check_not_idle(self, number: int, what: str) -> None:
         if number > (self._last if number & 1 else self._last_pushed):
             raise ConnectionFault(_PROTOCOL_ERROR, f"{what} for a stream that was never opened (RFC 9113 §5.1).")
@@ -275,7 +282,7 @@ class Session(Lifetime):
             return None
         self._last_pushed = number = self._last_pushed + 2
         host = next(value for name, value in request.fields if name == b"host")
-        plain = [(name.lower(), value) for name, value in fields]
+        plain = [(name.lower(), value) for name, value in fields if name.lower() not in CONNECTION_SPECIFIC]
         self._write_promise(
             parent,
             number,
@@ -297,7 +304,7 @@ class Session(Lifetime):
         """No application has seen it, so the client may safely send it again (§8.7)."""
         self._write_reset(number, ErrorCode.REFUSED_STREAM)
         self._remember_reset(number)
-        self._glitch()
+        self._glitch(LATE_WEIGHT if self._parting == 2 else 1.0)
 
     def _answer(self, stream: Stream, status: int, detail: str, method: bytes = b"-", target: bytes = b"-") -> None:
         """Answer a stream in the application's place, and tell its exchange, if it has one."""
@@ -333,8 +340,12 @@ class Session(Lifetime):
         self._check_last()
 
     def _end_stream_for(self, number: int, fault: StreamFault) -> None:
-        self._check_not_idle(number, "A faulty frame")
-        self._reset(number, fault.code, fault.detail)
+        if number in self._streams:
+            self._reset(number, fault.code, fault.detail)
+        elif number in self._reset_lately:
+            self._glitch()  # it has been told
+        else:
+            raise ConnectionFault(fault.code, fault.detail)  # a stream that is not open cannot be reset (§6.4)
 
     def _stream_over(self, stream: Stream) -> None:
         """A response is complete, or given up."""

@@ -97,7 +97,8 @@ class Hosting:
 
     async def drained(self, stream: int) -> None:
         """Wait until the client has taken enough of this response, or is gone."""
-        while self.engine.blocked(stream):
+        # With the connection the exchange is gone, and the engine is not asked any more: it cannot know.
+        while stream in self._exchanges and self.engine.blocked(stream):
             waiters = self._write_waiters
             if waiters is None:
                 waiters = self._write_waiters = {}

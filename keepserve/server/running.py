@@ -57,8 +57,8 @@ async def _run(
     try:
         await state.app(scope, exchange.receive, exchange.send)
     except asyncio.CancelledError as error:
-        if exchange.cancelled:
-            pass  # by us, because its client's connection had to be ended
+        if exchange.disconnected:
+            pass  # by us, because its client's connection had to be ended, or of its own will: nobody waits for it
         elif not state.draining:
             exchange.app_ended(error)  # a doing of its own, such as waiting for a task it had cancelled
         elif exchange.phase != DONE:
@@ -82,7 +82,6 @@ def cancel_application(state: WorkerState, exchange: Exchange, on_end: Callable[
     """
     task = exchange.task
     if task is not None:
-        exchange.cancelled = True
         task.cancel()
         # A task that is cancelled before it has begun never reaches its own end.
         task.add_done_callback(lambda _: _ended(state, exchange, on_end) if exchange.task is not None else None)

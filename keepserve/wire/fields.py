@@ -25,6 +25,9 @@ SERVED_METHODS = frozenset(
 )
 """Methods both head parsers know, but for CONNECT, which is for proxies. Others are answered 501 (RFC 9110 §9.1)."""
 
+CONNECTION_SPECIFIC = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+"""Fields that have no meaning in HTTP/2: they make a request malformed and do not go out (RFC 9113 §8.2.2)."""
+
 FORBIDDEN_TRAILERS = frozenset(
     b"transfer-encoding content-length host connection te trailer upgrade expect authorization proxy-authorization "
     b"cookie set-cookie content-encoding content-type content-range cache-control max-forwards range".split()
