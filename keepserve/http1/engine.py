@@ -405,6 +405,9 @@ class Http1Engine:
     def pump(self, now: float) -> None:
         """Nothing waits in this engine: everything is put out at once."""
 
+    def conclude(self) -> None:
+        """Nothing: what a response has to say of the end, it says in its head."""
+
     def hold_output(self, held: bool) -> None:
         """The client does not (``True``) or does again take what is sent."""
         self._output_held = held

@@ -93,6 +93,10 @@ def _fill(row: _Row) -> None:
     row.extend((node.row, text) for node, text in reached)
 
 
+_JOINED_AT_ONCE = 1000
+"""``join`` keeps 80 bytes for each part while it works: for a head of 64 KiB that would be 5 MB."""
+
+
 def decode(coded: bytes) -> bytes:
     """Decode a string. Raises ``HuffmanFault`` for EOS in it and for any padding but up to seven ones."""
     row = _START
@@ -106,4 +110,6 @@ def decode(coded: bytes) -> bytes:
         parts.append(part)
     if id(row) not in _MAY_END:
         raise HuffmanFault("a Huffman-coded string ends in at most seven bits of padding, all ones, and holds no EOS")
+    if len(parts) > _JOINED_AT_ONCE:
+        parts = [b"".join(parts[at : at + _JOINED_AT_ONCE]) for at in range(0, len(parts), _JOINED_AT_ONCE)]
     return b"".join(parts)

@@ -206,7 +206,7 @@ class Incoming(Outgoing):
                 raise ConnectionFault(
                     _PROTOCOL_ERROR, "Another frame stands between HEADERS and its CONTINUATION (RFC 9113 §6.10)."
                 )
-            self._continue_block(flags, data[position + 9 : stop], data[position:stop])
+            self._continue_block(flags, data[position + 9 : stop], data[position:stop] if self._observes else b"")
             return
         handler = _HANDLERS.get(kind)
         if handler is None:
@@ -230,7 +230,7 @@ class Incoming(Outgoing):
             start, end = self._strip(flags, number, data, start, stop)
         if not flags & END_HEADERS:
             self._block = [data[start:end]]
-            self._block_raw = [data[position:stop]]
+            self._block_raw = [data[position:stop]] if self._observes else []
             self._block_stream = number
             self._block_ends = flags & END_STREAM != 0
             self._block_frames = 0
@@ -263,7 +263,8 @@ class Incoming(Outgoing):
         assert block is not None
         self._block_frames += 1
         block.append(payload)
-        self._block_raw.append(raw)
+        if self._observes:
+            self._block_raw.append(raw)
         if self._block_frames > CONTINUATION_MAX or sum(map(len, block)) > 2 * self._limits.request_head:
             raise ConnectionFault(
                 _CALM,
@@ -271,7 +272,7 @@ class Incoming(Outgoing):
                 f"or more than {2 * self._limits.request_head} bytes.",
             )
         if flags & END_HEADERS:
-            raw = b"".join(self._block_raw) if self._observes else b""
+            raw = b"".join(self._block_raw)
             self._block, self._block_raw, self._block_by = None, [], NEVER
             self._end_block(self._block_stream, b"".join(block), raw, self._block_ends)
 

@@ -189,7 +189,8 @@ class LibraryEngine(Session):
             self._feed(_with_less_padding(number, raw))
         else:
             decoder.decode(block)
-        return gather((VOCABULARY.entry(name, value) for name, value in decoder.fields), self._limits.request_head)
+        fields, decoder.fields = decoder.fields, ()
+        return gather((VOCABULARY.entry(name, value) for name, value in fields), self._limits.request_head)
 
     def _observe(self, raw: bytes) -> None:
         kind, payload = raw[3], raw[9:]
@@ -201,11 +202,10 @@ class LibraryEngine(Session):
             self._feed(settings(*(pair for pair in read_settings(payload) if pair[0] in _HEEDED)))
 
     def _feed(self, raw: bytes) -> None:
-        """Show a frame to h2, and put out what it answers."""
+        """Show a frame to h2, and put out what it answers, but for a GOAWAY: ours tells more."""
         try:
             self._h2.receive_data(raw)
         except ProtocolError as fault:
-            self._h2.clear_outbound_data_buffer()  # GOAWAY: ours tells more
             raise ConnectionFault(ErrorCode(int(fault.error_code)), f"h2 refuses a frame: {fault}") from None
         self._flush()
 
@@ -272,7 +272,8 @@ class LibraryEngine(Session):
 
     def _write_greeting(self, pairs: Sequence[tuple[int, int]], increment: int) -> None:
         self.out.append(settings(*pairs))  # h2 would send its own settings as well
-        self._write_window_update(0, increment)
+        self._h2.increment_flow_control_window(increment)
+        self._flush()
 
     def _write_settings_ack(self, table_size: int | None) -> None:
         """h2 acknowledges SETTINGS when it is shown them, which is right behind this call."""

@@ -333,6 +333,12 @@ class Lifetime(Incoming):
         self._now = now
         self._farewell(CloseReason.DRAINING)
 
+    def conclude(self) -> None:
+        """The connection is about to be closed: name the last stream, so that the client may send the rest again."""
+        if self._parting < 2 and not self.ending:
+            self._parting = 2
+            self._write_goaway(self._last_served, ErrorCode.NO_ERROR)
+
     def calm(self, detail: str, now: float) -> Sequence[Event]:
         """The peer has too much under way to be served: end the connection and say so."""
         self._now = now
@@ -382,6 +388,7 @@ class Lifetime(Incoming):
             return
         self.close_reason = reason
         self.backlog = self._partial = b""
+        self._block, self._block_raw = None, []
         self._write_goaway(self._last_served, code, detail.encode())
         self.ending = Ending.LINGER
         for stream in list(self._streams.values()):

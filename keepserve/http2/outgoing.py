@@ -46,6 +46,7 @@ class Outgoing:
         "_base_window",
         "_data_frames",
         "_dribble_at",
+        "_dribbling",
         "_early",
         "_events",
         "_fresh",
@@ -96,6 +97,7 @@ class Outgoing:
         self._early: dict[int, float] = {}
         """Streams answered in full whose client still sends its request, and when that is enough."""
         self._dribble_at = NEVER
+        self._dribbling = False
         self._data_frames = 0
         self._fresh = 0
         self._output_held = False
@@ -322,7 +324,7 @@ class Outgoing:
 
     def _may_dribble(self, stream: Stream, window: int) -> bool:
         """Whether a small window is to be used all the same; if not, the stream waits for a larger one."""
-        if window > 0 and self._now >= self._dribble_at:
+        if window > 0 and self._dribbling:
             return True
         if self._send_window < SMALLEST_DATA:
             self._starved[stream.number] = stream
@@ -348,11 +350,16 @@ class Outgoing:
             self._stalled.pop(stream.number, None)
 
     def _dribble(self, now: float) -> None:
-        """Small windows have been small for long enough: use them, first those who had the last turn longest ago."""
+        """Small windows have been small for long enough: use them, first those who had the last turn longest ago.
+
+        Only here, at the clock's pace: a client may send WINDOW_UPDATE at any.
+        """
         self.pending.update(self._starved)
         self._starved.clear()
         self.pending.update(self._stalled)
+        self._dribbling = True
         self.pump(now)
+        self._dribbling = False
         self._dribble_at = NEVER
 
     # Windows (RFC 9113 §6.9).

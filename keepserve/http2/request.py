@@ -140,9 +140,10 @@ def read_request(stream: int, decoded: Decoded, complete: bool, *, extended_conn
 
 
 def _without_host(authority: bytes, fields: list[Field]) -> list[Field]:
-    """Take out Host, which must not name another server than :authority (RFC 9113 §8.3.1)."""
-    if any(name == b"host" and value.lower() != authority.lower() for name, value in fields):
-        raise _malformed("host and :authority differ")
+    """Take out Host, which stands once and names no other server than :authority (RFC 9113 §8.3.1)."""
+    hosts = [value.lower() for name, value in fields if name == b"host"]
+    if hosts != [authority.lower()]:
+        raise _malformed("host and :authority differ, or the field host stands more than once")
     return [field for field in fields if field[0] != b"host"]
 
 

@@ -21,6 +21,9 @@ from keepserve.wire.engine import NEVER, Body, Ending, Event, Rejected, Request,
 from keepserve.wire.fields import CONNECTION_SPECIFIC, FIELD_VALUE_FAULT, FORBIDDEN_TRAILERS
 from keepserve.wire.response import Field, refuse_bad_fields
 
+FIELDS_AND_CRUMBS = 256
+"""Most fields of a request, cookie crumbs included. Browsers keep 180 cookies for a site, and each is a crumb."""
+
 EARLY_ANSWER_LINGER = 0.25
 """Seconds a client may go on sending after its request was answered in full, before RST_STREAM (NO_ERROR).
 
@@ -132,12 +135,14 @@ class Session(Lifetime):
         self._events.append(request)
 
     def _check_size(self, decoded: Decoded) -> None:
-        """431 for too much of a head (RFC 6585 §5). Cookie crumbs count in bytes, and are joined to one field."""
+        """431 for too much of a head (RFC 6585 §5). Cookie crumbs have a bound of their own, and become one field."""
         limits = self._limits
         if decoded.size > limits.request_head:
             raise Unserved(431, f"The request's fields take more than {limits.request_head} bytes.")
         if len(decoded.fields) - crumbs_in(decoded) > limits.request_fields:
             raise Unserved(431, f"The request has more than {limits.request_fields} header fields.")
+        if len(decoded.fields) > max(limits.request_fields, FIELDS_AND_CRUMBS):
+            raise Unserved(431, f"The request has more than {FIELDS_AND_CRUMBS} header fields and cookie crumbs.")
 
     def _await_body(self, stream: Stream, request: Request) -> bool:
         limits = self._limits

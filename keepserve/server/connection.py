@@ -204,9 +204,10 @@ class Connection(Hosting, asyncio.Protocol):
             exchange.cut()
         if self.engine.close_reason is None:
             self.engine.close_reason = CloseReason.DRAINING if self.engine.idle else CloseReason.CUT
+        self.engine.conclude()
         self._after()
         if not self._closed:
-            self._transport.close()
+            self._close()
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -366,11 +367,13 @@ class Connection(Hosting, asyncio.Protocol):
 
     def _wind_up(self) -> None:
         ending = self.engine.ending
+        if self._given_up and self.engine.close_reason is CloseReason.FLOOD:
+            self._cancel_given_up()
         if ending == Ending.RESET:
             self._reset()
         elif ending == Ending.CLOSE or self._tls:
             # TLS has no half-close that clients understand; its own goodbye is close_notify.
-            self._transport.close()
+            self._close()
         elif not self._sending_over:
             self._sending_over = True
             if self._paused:
@@ -378,6 +381,10 @@ class Connection(Hosting, asyncio.Protocol):
                 self._transport.resume_reading()
             if self._transport.can_write_eof():
                 self._transport.write_eof()
+
+    def _close(self) -> None:
+        if not self._transport.is_closing():  # asyncio's TLS transport breaks when it is closed twice
+            self._transport.close()
 
     def _reset(self) -> None:
         reset_on_close(self._transport)

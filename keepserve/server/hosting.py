@@ -40,6 +40,7 @@ class Hosting:
         "_client",
         "_client_text",
         "_exchanges",
+        "_given_up",
         "_queue",
         "_running",
         "_scope",
@@ -64,6 +65,8 @@ class Hosting:
         self._write_waiters: dict[int, asyncio.Future[None]] | None = None
         self._running = 0
         self._queue: deque[Exchange] | None = None
+        self._given_up: dict[asyncio.Task[None], Exchange] | None = None
+        """Exchanges whose stream is over and whose application still runs."""
         self._client = client
         self._client_text = in_words(client)
         self._server = server
@@ -234,6 +237,8 @@ class Hosting:
             self._wake_writers((event.stream,))
             if self.engine.close_reason is CloseReason.FLOOD:
                 cancel_application(self.state, exchange, self._application_ended)
+            elif exchange.task is not None:
+                self._remember_given_up(exchange, exchange.task)
         if event.status:
             logger.debug("Request from %s rejected with %d: %s", self._client, event.status, event.detail)
             if access is not None:
@@ -244,6 +249,19 @@ class Hosting:
                     self._log(access, request, None, event.status, 0, 0.0)
         elif exchange is None:
             logger.debug("Request from %s refused: %s", self._client, event.detail)
+
+    def _remember_given_up(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+        given_up = self._given_up
+        if given_up is None:
+            given_up = self._given_up = {}
+        given_up[task] = exchange
+        task.add_done_callback(lambda task: given_up.pop(task, None))
+
+    def _cancel_given_up(self) -> None:
+        """It was a flood: end the applications of streams that the client had given up before that was plain."""
+        given_up, self._given_up = self._given_up, None
+        for exchange in list((given_up or {}).values()):
+            cancel_application(self.state, exchange, self._application_ended)
 
     @property
     def _version(self) -> str:

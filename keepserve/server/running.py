@@ -64,9 +64,8 @@ async def _run(
         elif exchange.phase != DONE:
             exchange.cut()
     except (Exception, SystemExit) as error:
-        # The traceback is to begin in the application, not here.
-        traceback = error.__traceback__
-        exchange.app_ended(error.with_traceback(traceback.tb_next if traceback is not None else None))
+        # The traceback is to begin in the application, not here. It gets no name: this frame would hold itself.
+        exchange.app_ended(error.with_traceback(error.__traceback__.tb_next if error.__traceback__ else None))
     else:
         if exchange.phase != DONE:
             exchange.app_ended(None)

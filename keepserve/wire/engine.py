@@ -258,6 +258,9 @@ class Engine(Protocol):
     def drain(self, now: float, idle_grace: float) -> None:
         """The server is stopping: announce it, keep idle HTTP/1.1 peers for ``idle_grace`` seconds."""
 
+    def conclude(self) -> None:
+        """The connection is about to be closed, whatever is under way: say what is still to be said."""
+
     def calm(self, detail: str, now: float) -> Sequence[Event]:
         """The peer has too much under way to be served: end the connection and say so."""
 
