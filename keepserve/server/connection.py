@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from typing import cast
 
-from keepserve.asgi.exchange import DONE, Exchange
+from keepserve.asgi.exchange import DONE, HEAD_HELD, Exchange
 from keepserve.server.hosting import Hosting
 from keepserve.server.running import BEGINS_AT_ONCE
 from keepserve.server.sockets import address_of, peer_is_dead, reset_on_close, unread_bytes
@@ -169,6 +169,11 @@ class Connection(Hosting, asyncio.Protocol):
         elif self._paused:
             self._regulate()
 
+    def head_held(self, exchange: Exchange) -> None:
+        """See that a held head does not wait for a body that is long in coming (server-sent events)."""
+        if not self._receiving:  # else it began within ``_serve_streams``, which looks when it has paused
+            self.state.flush_later(exchange)
+
     def responded(self, exchange: Exchange) -> None:
         """The response is complete: log it, and go on with what the client sent meanwhile."""
         state = self.state
@@ -280,14 +285,19 @@ class Connection(Hosting, asyncio.Protocol):
         Applications begin when all events are handled: what a client gave up in the same breath is not begun.
         """
         opened = []
+        exchanges = self._exchanges
         for event in events:
             if type(event) is Request:
-                opened.append(self._open(event, now))
+                exchange = exchanges[event.stream] = Exchange(self, event, now)
+                opened.append(exchange)
             else:
                 self._handle(event)
+        self.state.requests += len(opened)
         for exchange in opened:
             if exchange.phase != DONE:
                 self._start_in_turn(exchange)
+                if exchange.phase == HEAD_HELD:
+                    self.state.flush_later(exchange)  # it has begun, and waits for what it will send
         self._receiving = False
         if self.engine.backlog:
             self._regulate()

@@ -120,7 +120,7 @@ class Hosting:
 
     def head_held(self, exchange: Exchange) -> None:
         """See that a held head does not wait for a body that is long in coming (server-sent events)."""
-        self.state.flush_later(exchange)
+        raise NotImplementedError
 
     def push(self, exchange: Exchange, path: str, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """Promise the client a response it has not asked for, and have the application make it."""
@@ -185,7 +185,7 @@ class Hosting:
             if scheme is not None:
                 scope["scheme"] = scheme
         run(state, exchange, scope, on_end)
-        if exchange.overfull:
+        if request.body and exchange.overfull:
             self._regulate()
 
     def _connection_scope(self) -> dict[str, Any]:

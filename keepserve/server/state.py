@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from keepserve.asgi.exchange import Exchange
+from keepserve.asgi.exchange import HEAD_HELD, Exchange
 from keepserve.asgi.types import App
 from keepserve.config import Settings
 from keepserve.http1.engine import Http1Engine
@@ -154,7 +154,8 @@ class WorkerState:
     def _flush_held(self) -> None:
         held, self._held = self._held, []
         for exchange in held:
-            exchange.flush_head()
+            if exchange.phase == HEAD_HELD:
+                exchange.flush_head()
 
     def connection_closed(self, connection: Connection, reason: CloseReason) -> None:
         """Count a closed connection."""
