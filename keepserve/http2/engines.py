@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 from keepserve.http2.encoding import EncodedFields
-from keepserve.http2.library import LibraryEngine
 from keepserve.http2.native import NativeEngine
 from keepserve.http2.session import Session
 from keepserve.wire.engine import Limits
@@ -20,4 +19,13 @@ class MakesEngine(Protocol):
         """As ``Session``; ``defaults`` are the fields every response carries."""
 
 
-ENGINES: dict[str, MakesEngine] = {"native": NativeEngine, "h2": LibraryEngine}
+def _library(
+    limits: Limits, defaults: EncodedFields, now: float, *, max_requests: int = 0, max_age: float = 0.0
+) -> Session:
+    # Loaded when it is asked for: h2 takes longer to import than all of the native engine.
+    from keepserve.http2.library import LibraryEngine
+
+    return LibraryEngine(limits, defaults, now, max_requests=max_requests, max_age=max_age)
+
+
+ENGINES: dict[str, MakesEngine] = {"native": NativeEngine, "h2": _library}

@@ -7,7 +7,7 @@ connection ends with its error code; the tests see to it that this does not happ
 
 What differs from the native engine:
 
-* It is about eight times slower; memory: 13 KiB more for a connection, half a KiB more for an open stream.
+* The engine by itself is about eight times slower, and takes 13 KiB more for a connection, half a KiB for a stream.
 * Responses are compressed with a dynamic table and, up to a length, Huffman codes; the native engine uses neither.
 * A pushed response has no interim responses in front of it: h2 knows none there.
 * The sentence in a GOAWAY for a compression error is the library's.

@@ -19,7 +19,6 @@ from keepserve.http1.parsers import PARSERS
 from keepserve.http1.response import DefaultFields
 from keepserve.http2.encoding import EncodedFields
 from keepserve.http2.engines import ENGINES
-from keepserve.http2.native import NativeEngine
 from keepserve.proxy.forwarded import TrustedPeers
 from keepserve.server.wheel import Wheel
 from keepserve.telemetry.access import AccessLog
@@ -112,7 +111,7 @@ class WorkerState:
         self._wall = wall
         self._spread = spread
         self._parser = PARSERS[settings.http1]()
-        self._http2 = ENGINES.get(settings.http2, NativeEngine)
+        self._http2 = ENGINES["native" if settings.http2 == "off" else settings.http2]  # if off, never called
         self._refresh()
 
     def _refresh(self) -> None:

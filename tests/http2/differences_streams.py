@@ -141,11 +141,16 @@ STREAMS = [
     ),
     Difference(
         "HEADERS for a stream that we have reset",
-        "RFC 9113 §5.1: it may have been on its way, and is decoded and dropped; h2 resets the stream again.",
+        "RFC 9113 §5.1: it may have been on its way, and is decoded and dropped; h2 resets the stream again, "
+        "or takes it for a new one beyond the limit.",
         lambda shown, now: (
             shown.kind in BLOCKS
             and shown.stream in now.reset_by_us
-            and (now.ours, now.theirs) == (NOTHING, reset(shown.stream, Code.STREAM_CLOSED))
+            and now.ours == NOTHING
+            and (
+                now.theirs == reset(shown.stream, Code.STREAM_CLOSED)
+                or isinstance(now.oracle.fault, TooManyStreamsError)
+            )
         ),
         (get(1), window_update(1, 2**31 - 1), get(1)),
         NOTHING,

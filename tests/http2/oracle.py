@@ -19,7 +19,7 @@ from keepserve.http2.encoding import EncodedFields
 from keepserve.http2.native import NativeEngine
 from keepserve.wire.engine import Body, Limits, Rejected
 from keepserve.wire.engine import Request as NativeRequest
-from tests.http2.conversations import DONE
+from tests.http2.conversations import DONE, LONGEST
 from tests.http2.frames import ACK, END_HEADERS, PADDED, PREFACE, PRIORITY_PART, Kind, read_settings
 
 Field = tuple[bytes, bytes]
@@ -277,8 +277,9 @@ class Comparison:
         """Show both a frame; tell whether they agree."""
         self._note_before(shown)
         self.ours = ours = self.native.show(shown)
-        withheld = shown.kind == Kind.GOAWAY and shown.whole and not shown.stream and len(shown.payload) >= 8
-        self.theirs = self.oracle.show(shown.octets) if not withheld or self.within is not None else NOTHING
+        withheld = shown.kind == Kind.GOAWAY and shown.whole and not shown.stream and self.within is None
+        withheld = withheld and 8 <= len(shown.payload) <= LONGEST
+        self.theirs = NOTHING if withheld else self.oracle.show(shown.octets)
         if ours != self.theirs:
             return False
         self._note_after(shown, ours)
