@@ -20,7 +20,7 @@ the *envelope* over both.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from keepserve.http1.body import BodyFault
 from keepserve.http1.head import (
@@ -40,6 +40,7 @@ from keepserve.http1.writer import NONE, PENDING, ResponseWriter
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.wire.clocks import LingerClock
 from keepserve.wire.engine import NEVER, Body, Ending, Event, Limits, Rejected, Request, ResponseError, SpeaksHttp2
+from keepserve.wire.single import OneAtATime
 
 STREAM = 1
 """HTTP/1.1 has one exchange at a time."""
@@ -54,7 +55,7 @@ _NOTHING: tuple[Event, ...] = ()
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 
 
-class Http1Engine:
+class Http1Engine(OneAtATime):
     """One HTTP/1.1 connection without its socket; the interface is ``keepserve.wire.engine.Engine``.
 
     Args:
@@ -65,11 +66,6 @@ class Http1Engine:
         max_requests: after so many requests a response announces the close; 0 for no limit.
         max_age: after so many seconds likewise; 0 for no limit.
     """
-
-    multiplexed = False
-    push_allowed = False
-    pending: Mapping[int, object] = {}  # nothing ever waits in this engine
-    relieved: list[int] = []  # noqa: RUF012  # shared, since nothing is ever put into it
 
     __slots__ = (
         "_announce",
@@ -389,24 +385,9 @@ class Http1Engine:
                 self.inform(STREAM, 100, ())
                 upload.go_on(now)
 
-    def taken(self, stream: int, amount: int, now: float) -> None:
-        """The application has taken some of the body; what makes room here is reading the socket again."""
-
-    def push(
-        self, request: Request, scheme: bytes, target: bytes, fields: list[tuple[bytes, bytes]]
-    ) -> Request | None:
-        """HTTP/1.1 answers only what was asked."""
-        return None
-
     def blocked(self, stream: int) -> bool:
         """Whether the client has yet to take what was sent."""
         return self._output_held
-
-    def pump(self, now: float) -> None:
-        """Nothing waits in this engine: everything is put out at once."""
-
-    def conclude(self) -> None:
-        """Nothing: what a response has to say of the end, it says in its head."""
 
     def hold_output(self, held: bool) -> None:
         """The client does not (``True``) or does again take what is sent."""
@@ -465,10 +446,6 @@ class Http1Engine:
         """The server is stopping: announce it on what is answered, keep idle peers for ``idle_grace`` seconds."""
         self._draining = True
         self._idle_limit = min(self._idle_limit, now + idle_grace)
-
-    def calm(self, detail: str, now: float) -> Sequence[Event]:
-        """Never needed: one request runs at a time."""
-        return _NOTHING
 
     def next_deadline(self) -> float:
         """When ``expire`` wants to be called, or ``NEVER``."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from keepserve.http2.protocol import DEFAULT_WINDOW, FRAME_SIZE, MAX_WINDOW, ConnectionFault, ErrorCode
+from keepserve.http2.protocol import DEFAULT_WINDOW, FRAME_SIZE, MAX_WINDOW, ErrorCode
 from keepserve.http2.streams import OVER, SEND_HIGH_WATER, SEND_LOW_WATER, STARTED, Stream
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.wire.clocks import ProgressClock
@@ -361,42 +361,6 @@ class Outgoing:
         self.pump(now)
         self._dribbling = False
         self._dribble_at = NEVER
-
-    # Windows (RFC 9113 §6.9).
-
-    def _widen_connection(self, increment: int) -> None:
-        self._send_window += increment
-        if self._send_window > MAX_WINDOW:
-            raise ConnectionFault(
-                ErrorCode.FLOW_CONTROL_ERROR, "WINDOW_UPDATE takes the connection's window beyond 2^31-1."
-            )
-        if self._starved and self._send_window > 0:
-            self.pending.update(self._starved)
-            self._starved.clear()
-
-    def _widen_stream(self, stream: Stream, increment: int) -> bool:
-        """Widen one stream's window; tell whether it is still a legal one."""
-        stream.delta += increment
-        if self._base_window + stream.delta > MAX_WINDOW:
-            return False
-        self._highest_delta = max(self._highest_delta, stream.delta)
-        if stream.queued:
-            self.pending[stream.number] = stream
-        return True
-
-    def _rebase_windows(self, base: int) -> None:
-        """The peer's SETTINGS_INITIAL_WINDOW_SIZE changed: so do all windows, which may become negative (§6.9.2)."""
-        if base + self._highest_delta > MAX_WINDOW:
-            # The bound is kept cheaply and may be too high; streams come and go.
-            self._highest_delta = max((stream.delta for stream in self._streams.values()), default=0)
-            if base + self._highest_delta > MAX_WINDOW:
-                raise ConnectionFault(
-                    ErrorCode.FLOW_CONTROL_ERROR,
-                    "SETTINGS_INITIAL_WINDOW_SIZE takes a stream's window beyond 2^31-1.",
-                )
-        if base > self._base_window:
-            self.pending.update(self._stalled)
-        self._base_window = base
 
     # The end of a response.
 

@@ -94,6 +94,16 @@ def test_without_that_answer_the_last_stream_is_named_after_a_second(connect: Co
     assert peer.goaways == [ANNOUNCED, (3, Code.NO_ERROR)]
 
 
+def test_that_second_passes_also_while_nothing_is_read(connect: Connect) -> None:
+    """The answer may lie in our socket, behind a client that takes nothing; waiting for it would gain nothing."""
+    peer = connect()
+    peer.feed(get(1))
+    peer.engine.hold(True, 0.0)
+    stop(peer)
+    peer.at(1.0)
+    assert peer.goaways == [ANNOUNCED, (1, Code.NO_ERROR)]
+
+
 def test_a_ping_of_the_clients_own_is_no_answer(connect: Connect) -> None:
     peer = connect()
     peer.feed(get(1))

@@ -82,6 +82,15 @@ def test_interim_responses_come_before_the_final_one(connect: Connect) -> None:
     assert peer.response(1).whole
 
 
+def test_an_interim_response_that_cannot_be_sent_is_the_applications_fault(connect: Connect) -> None:
+    peer = one(connect)
+    with pytest.raises(ResponseError, match="control character"):
+        peer.engine.inform(1, 103, [(b"link", b"</a.css>\r\nset-cookie: a=b")])
+    assert peer.fresh() == []
+    peer.answer(1)
+    assert (peer.response(1).interim, peer.response(1).whole) == ((), True)
+
+
 def test_an_interim_response_comes_too_late_once_the_final_one_has_begun(connect: Connect) -> None:
     peer = one(connect)
     peer.begin(1)

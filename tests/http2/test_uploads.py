@@ -196,6 +196,15 @@ def test_data_of_a_stream_that_was_reset_counts_for_the_connection_only(connect:
     assert peer.response(3).whole
 
 
+def test_data_that_comes_when_none_may_come_is_given_back_as_well(connect: Connect) -> None:
+    """Each of these streams is reset for it; the connection goes on, and loses nothing of its window."""
+    peer = connect()
+    for number in range(1, 129, 2):
+        peer.feed(get(number), data(number, FRAME))
+        assert peer.reset_code(number) == Code.STREAM_CLOSED
+    assert peer.credit(0) == CONNECTION_WINDOW
+
+
 # How bodies are handed over.
 
 
