@@ -44,9 +44,9 @@ class Healthy:
         self._process.stdin.flush()
         self._answer()
 
-    def figures(self) -> dict[str, float]:
-        """What was measured, in milliseconds."""
-        figures: dict[str, float] = json.loads(self._answer())
+    def figures(self) -> dict[str, Any]:
+        """What was measured: ``p50``, ``p99`` and ``max`` in milliseconds, and the ``count`` of requests."""
+        figures: dict[str, Any] = json.loads(self._answer())
         return figures
 
     def _answer(self) -> str:

@@ -6,7 +6,7 @@ Then what must not end it: as many as a real client may have.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -46,16 +46,16 @@ WAIT = b"/wait"
 # Row 4, 10, 11: streams that are given up.
 
 
-HALF_CLOSED = {
+HALF_CLOSED: dict[str, Callable[[int], bytes]] = {
     "HEADERS": lambda number: headers(number, GET, end=True),
     "DATA": lambda number: data(number, b"x"),
 }
-MADE_RESETS = {
+MADE_RESETS: dict[str, Callable[[int], bytes]] = {
     **HALF_CLOSED,
     "a window beyond 2^31-1": lambda number: window_update(number, 2**31 - 1),
     "PRIORITY of 4 octets": lambda number: wire("000004 02 00", number.to_bytes(4, "big"), bytes(4)),
 }
-WORSE = {
+WORSE: dict[str, Callable[[int], bytes]] = {
     "WINDOW_UPDATE of 0": lambda number: window_update(number, 0),
     "PRIORITY on itself": lambda number: priority(number, number),
     "HEADERS that depend on themselves": lambda number: headers(
