@@ -93,23 +93,25 @@ def _fill(row: _Row) -> None:
     row.extend((node.row, text) for node, text in reached)
 
 
-_JOINED_AT_ONCE = 1000
-"""``join`` keeps 80 bytes for each part while it works: for a head of 64 KiB that would be 5 MB."""
+_AT_ONCE = 1000
+"""Octets decoded at once: a list of parts takes 8 bytes for each and ``join`` 80, which for a head of 64 KiB
+would be 5 MB."""
 
 
 def decode(coded: bytes) -> bytes:
     """Decode a string. Raises ``HuffmanFault`` for EOS in it and for any padding but up to seven ones."""
     row = _START
-    parts: list[bytes] = []
-    for octet in coded:
-        try:
-            row, part = row[octet]
-        except IndexError:
-            _fill(row)
-            row, part = row[octet]
-        parts.append(part)
+    text = b""
+    for start in range(0, len(coded), _AT_ONCE):
+        parts: list[bytes] = []
+        for octet in coded[start : start + _AT_ONCE]:
+            try:
+                row, part = row[octet]
+            except IndexError:
+                _fill(row)
+                row, part = row[octet]
+            parts.append(part)
+        text += b"".join(parts)
     if id(row) not in _MAY_END:
         raise HuffmanFault("a Huffman-coded string ends in at most seven bits of padding, all ones, and holds no EOS")
-    if len(parts) > _JOINED_AT_ONCE:
-        parts = [b"".join(parts[at : at + _JOINED_AT_ONCE]) for at in range(0, len(parts), _JOINED_AT_ONCE)]
-    return b"".join(parts)
+    return text

@@ -2,8 +2,8 @@
 
 For a third of a second the attacker runs its recipe, on a new connection whenever the server has ended the last one.
 Meanwhile a client in a process of its own sends a request every 3 ms; of its 117 answers 99 in 100 have to come
-within 50 ms. The worker may grow by what the row allows and 2 MiB, for allocators keep what was freed; what an
-attack leaves in memos and tables, once for all connections, it has left before the measurement.
+within 50 ms. The worker may grow by what the row allows and 4 MiB at the most, and 2 MiB may be left, for allocators
+keep what was freed; what an attack leaves in memos and tables, once for all connections, it has left before.
 
 Machines that run tests are busy with other things, too. So what a row costs others may be measured up to three
 times, and has to be within its bounds once; how its connections end has to be right each time.
@@ -28,8 +28,12 @@ SECONDS = 0.35
 WARM_UP = 0.05
 TRIES = 3
 HIGHEST_P99 = 50.0
-SLACK = 2048
-"""KiB."""
+SLACK = 4096
+"""KiB that the peak may lie above a row's bound: buffers of the loop, the allocator's arenas, tables filled once.
+The bounds themselves are held by the engine's tests; here it shows that nothing else of the process grows with them.
+"""
+LEFT = 2048
+"""KiB that may be left when an attack is over."""
 PLACES = 100
 """Applications that run at once for a connection."""
 
@@ -118,7 +122,7 @@ class Price:
 
     def fits(self, attack: Attack) -> bool:
         """It is within the bounds of the row."""
-        return self.p99 < HIGHEST_P99 and self.grown <= attack.bound + SLACK and self.left <= SLACK
+        return self.p99 < HIGHEST_P99 and self.grown <= attack.bound + SLACK and self.left <= LEFT
 
 
 def pay(target: Target, attack: Attack) -> Price:
@@ -135,7 +139,7 @@ def pay(target: Target, attack: Attack) -> Price:
     assert begun <= 300 * len(wires)
     assert most <= 2 * PLACES, "applications of a connection that was ended for a flood are cancelled"
     until = time.monotonic() + 1.0
-    while (left := target.settled() - before) > SLACK and time.monotonic() < until:
+    while (left := target.settled() - before) > LEFT and time.monotonic() < until:
         time.sleep(0.05)  # applications take a moment to see that their client has left
     price = Price(**figures, grown=grown, left=left)
     print(f"{attack}; {len(wires)} connections, {begun} stubborn applications begun; {price}")
