@@ -105,10 +105,6 @@ class Control(Incoming):
         """End a stream for a fault of the peer's, and count it."""
         raise NotImplementedError
 
-    def _check_not_idle(self, number: int, what: str) -> None:
-        """Raise ``ConnectionFault`` for a stream that was never opened."""
-        raise NotImplementedError
-
     def _count_reset(self) -> None:
         raise NotImplementedError
 
@@ -201,6 +197,20 @@ class Control(Incoming):
             return
         self._drop(stream, f"The client has reset the stream ({_code_name(code)}).")
         self._count_reset()
+
+    # Streams that are not open.
+
+    def _check_not_idle(self, number: int, what: str) -> None:
+        """Raise ``ConnectionFault`` for a stream that was never opened."""
+        if number > (self._last if number & 1 else self._last_pushed):
+            raise ConnectionFault(_PROTOCOL_ERROR, f"{what} for a stream that was never opened (RFC 9113 §5.1).")
+
+    def _remember_reset(self, number: int) -> None:
+        lately = self._reset_lately
+        lately[number] = None
+        if len(lately) > self._limits.streams:
+            # A client that has opened so many since then has seen the reset: what it sent before has come.
+            del lately[next(iter(lately))]
 
     # Windows for responses (RFC 9113 §6.9).
 

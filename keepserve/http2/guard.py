@@ -37,17 +37,16 @@ EMPTY_DATA_MAX = 100
 class Bucket:
     """``burst`` events at once, ``rate`` per second in the long run. Time is handed in, in seconds.
 
-    Public attributes: ``spent`` counts all events so far, ``level`` those that count at present.
+    ``level`` is how much counts at present.
     """
 
-    __slots__ = ("_burst", "_rate", "_updated", "level", "spent")
+    __slots__ = ("_burst", "_rate", "_updated", "level")
 
     def __init__(self, burst: float, rate: float, now: float) -> None:
         self._burst = burst
         self._rate = rate
         self._updated = now
         self.level = 0.0
-        self.spent = 0
 
     def spend(self, weight: float, now: float, relief: float = 0.0) -> float:
         """Count an event of this weight; return how full the bucket is, 1.0 and more being too much.
@@ -56,7 +55,6 @@ class Bucket:
         """
         self.level = max(0.0, self.level - (now - self._updated) * self._rate - relief) + weight
         self._updated = now
-        self.spent += 1
         return self.level / self._burst
 
 

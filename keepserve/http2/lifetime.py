@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from keepserve.http2.control import ACK_TIMEOUT, FAREWELL_PING, Control
+from keepserve.http2.guard import WARN_AT
 from keepserve.http2.protocol import (
     DEFAULT_WINDOW,
     INITIAL_WINDOW_SIZE,
@@ -23,6 +24,7 @@ from keepserve.http2.protocol import (
     MAX_HEADER_LIST_SIZE,
     MAX_STREAM,
     NO_RFC7540_PRIORITIES,
+    ConnectionFault,
     ErrorCode,
 )
 from keepserve.http2.streams import AWAITED, CONNECTION_WINDOW, STREAM_WINDOW, Stream
@@ -38,6 +40,13 @@ LINGER = 1.0
 """Seconds for the peer to close after our last GOAWAY, before we do."""
 LINGER_BYTES = 1024 * 1024
 """Bytes read and dropped meanwhile."""
+
+EARLY_ANSWER_LINGER = 0.25
+"""Seconds a client may go on sending after its request was answered in full, before RST_STREAM (NO_ERROR).
+
+The RFC allows the reset at once. But clients that meet it together with the answer lose the answer (curl
+before 8, when its upload is larger than its first window), and the rest may be on its way anyhow.
+"""
 
 _ALIVE_PING = b"alive?\0\0"
 _NOTHING: tuple[Event, ...] = ()
@@ -84,14 +93,6 @@ class Lifetime(Control):
 
     def _answer_or_reset(self, stream: Stream, status: int, detail: str) -> None:
         """Answer a request that was handed out, if its response has not begun; otherwise the reset must tell."""
-        raise NotImplementedError
-
-    def _time_early_answers(self, now: float) -> None:
-        """Answers to requests that are still being sent have left."""
-        raise NotImplementedError
-
-    def _end_early_answers(self) -> None:
-        """Tell clients that still send after their answer that they need not."""
         raise NotImplementedError
 
     # For the exchange.
@@ -187,6 +188,37 @@ class Lifetime(Control):
             self._forget(stream)
             self._events.append(Rejected(stream.number, 0, detail))
         self._uploads.clear()
+
+    # What a peer does for nothing.
+
+    def _count_reset(self) -> None:
+        self._judge(self._guard.count_reset(self._now, self._good_streams), "Too many streams are reset.")
+
+    def _glitch(self, weight: float = 1.0) -> None:
+        self._judge(self._guard.count_glitch(self._now, weight), "Too many frames that carry nothing.")
+
+    def _judge(self, share: float, detail: str) -> None:
+        if share >= 1.0:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, detail)
+        if share >= WARN_AT and not self._parting:
+            self._farewell(CloseReason.FLOOD)
+
+    # Answers that came before their requests were whole.
+
+    def _time_early_answers(self, now: float) -> None:
+        """They have left: from now on their clients have so much time."""
+        for number, until in self._early.items():
+            if until == NEVER:
+                self._early[number] = now + EARLY_ANSWER_LINGER
+
+    def _end_early_answers(self) -> None:
+        """Tell clients that still send after their answer that they need not (RFC 9113 §8.1)."""
+        for number, until in list(self._early.items()):
+            if self._now >= until:
+                self._write_reset(number, ErrorCode.NO_ERROR)
+                self._remember_reset(number)
+                self._forget(self._streams[number])
+        self._check_last()
 
     # Time.
 

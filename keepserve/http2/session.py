@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from keepserve.http2.guard import LATE_WEIGHT, WARN_AT
+from keepserve.http2.guard import LATE_WEIGHT
 from keepserve.http2.hpack import Decoded
 from keepserve.http2.lifetime import Lifetime
 from keepserve.http2.protocol import ConnectionFault, ErrorCode, StreamFault
@@ -23,13 +23,6 @@ from keepserve.wire.response import Field, refuse_bad_fields
 
 FIELDS_AND_CRUMBS = 256
 """Most fields of a request, cookie crumbs included. Browsers keep 180 cookies for a site, and each is a crumb."""
-
-EARLY_ANSWER_LINGER = 0.25
-"""Seconds a client may go on sending after its request was answered in full, before RST_STREAM (NO_ERROR).
-
-The RFC allows the reset at once. But clients that meet it together with the answer lose the answer (curl
-before 8, when its upload is larger than its first window), and the rest may be on its way anyhow.
-"""
 
 _NOTHING: tuple[Event, ...] = ()
 _PROTOCOL_ERROR = ErrorCode.PROTOCOL_ERROR
@@ -263,10 +256,6 @@ class Session(Lifetime):
         if not stream.number & 1 and stream.response == AWAITED:
             raise ConnectionFault(_PROTOCOL_ERROR, f"{what} for a promised stream (RFC 9113 §5.1).")
 
-    def _check_not_idle(self, number: int, what: str) -> None:
-        if number > (self._last if number & 1 else self._last_pushed):
-            raise ConnectionFault(_PROTOCOL_ERROR, f"{what} for a stream that was never opened (RFC 9113 §5.1).")
-
     # Pushed responses (§8.4).
 
     def push(self, request: Request, scheme: bytes, target: bytes, fields: list[Field]) -> Request | None:
@@ -363,36 +352,3 @@ class Session(Lifetime):
         self._forget(stream)
         if not self._streams:
             self._check_last()
-
-    def _time_early_answers(self, now: float) -> None:
-        for number, until in self._early.items():
-            if until == NEVER:
-                self._early[number] = now + EARLY_ANSWER_LINGER
-
-    def _end_early_answers(self) -> None:
-        """Tell clients that still send after their answer that they need not (RFC 9113 §8.1)."""
-        for number, until in list(self._early.items()):
-            if self._now >= until:
-                self._write_reset(number, ErrorCode.NO_ERROR)
-                self._remember_reset(number)
-                self._forget(self._streams[number])
-        self._check_last()
-
-    def _remember_reset(self, number: int) -> None:
-        lately = self._reset_lately
-        lately[number] = None
-        if len(lately) > self._limits.streams:
-            # A client that has opened so many since then has seen the reset: what it sent before has come.
-            del lately[next(iter(lately))]
-
-    def _count_reset(self) -> None:
-        self._judge(self._guard.count_reset(self._now, self._good_streams), "Too many streams are reset.")
-
-    def _glitch(self, weight: float = 1.0) -> None:
-        self._judge(self._guard.count_glitch(self._now, weight), "Too many frames that carry nothing.")
-
-    def _judge(self, share: float, detail: str) -> None:
-        if share >= 1.0:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, detail)
-        if share >= WARN_AT and not self._parting:
-            self._farewell(CloseReason.FLOOD)

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from keepserve.http2.session import EARLY_ANSWER_LINGER
+from keepserve.http2.lifetime import EARLY_ANSWER_LINGER
 from keepserve.wire.engine import NEVER, Ending
 from tests.http2.frames import Code, data, get, post, rst
 from tests.http2.peer import EARLY, ENGINE_NAMES, Peer, nothing_before

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from keepserve.http2.session import EARLY_ANSWER_LINGER
+from keepserve.http2.lifetime import EARLY_ANSWER_LINGER
 from keepserve.http2.streams import CONNECTION_WINDOW, STREAM_WINDOW
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.wire.engine import Body, Ending, Request
