@@ -23,6 +23,7 @@ _COMPUTED_FROM = {
     "lb_idle_timeout": ("lb",),
     "keep_alive_timeout": ("lb_idle_timeout", "keep_alive_margin"),
     "headers_timeout": ("keep_alive_timeout", "request_head_timeout"),
+    "roll_idle": ("keep_alive_timeout",),
 }
 
 

@@ -37,6 +37,9 @@ DEFAULT_LB_IDLE_TIMEOUT = 60.0
 DEFAULT_KEEP_ALIVE_MARGIN = 20.0
 """Seconds we keep an idle connection longer than the balancer does."""
 
+LONGEST_ROLL_IDLE = 120.0
+"""Seconds; ``roll_idle`` is no longer unless it is set: a replaced worker must not stay for an hour."""
+
 _KIB = 1024
 _MIB = 1024 * _KIB
 
@@ -162,6 +165,39 @@ class Settings:
         WORKER_GROUP,
         Choice("auto", "uvloop", "asyncio"),
         "auto",
+    )
+    balance_workers: bool = setting(
+        "Spread connections evenly over the workers: one that has more than another accepts later.",
+        WORKER_GROUP,
+        FLAG,
+        True,
+    )
+    worker_timeout: float = setting(
+        "How long a worker's event loop may be blocked before the worker is replaced.",
+        WORKER_GROUP,
+        DURATION,
+        30.0,
+        zero="never replaced",
+    )
+    max_requests: int = setting(
+        "Requests after which a worker is replaced (±10 %).",
+        WORKER_GROUP,
+        INTEGER,
+        0,
+        unit="requests",
+        zero="no limit",
+        minimum=0,
+    )
+    max_worker_age: float = setting(
+        "Age at which a worker is replaced (±10 %).", WORKER_GROUP, DURATION, 0.0, zero="no limit"
+    )
+    max_worker_memory: int = setting(
+        "Resident memory at which a worker is replaced (up to 10 % less).",
+        WORKER_GROUP,
+        SIZE,
+        0,
+        zero="no limit",
+        minimum=0,
     )
 
     # -- Balancer and keep-alive
@@ -313,7 +349,7 @@ class Settings:
 
     # -- Load
     limit_concurrency: int | None = setting(
-        "Requests running at once in a worker; more get 503.",
+        "Requests running at once in a worker; more wait for limit_concurrency_wait, then get 503.",
         LOAD,
         INTEGER,
         None,
@@ -321,12 +357,49 @@ class Settings:
         minimum=1,
         unset="no limit",
     )
+    limit_concurrency_wait: float = setting(
+        "How long a request above limit_concurrency waits for its turn.",
+        LOAD,
+        DURATION,
+        1.0,
+        zero="503 at once",
+    )
+    limit_connections: int | None = setting(
+        "Connections a worker keeps; near it the longest idle are closed, at it none is accepted.",
+        LOAD,
+        INTEGER,
+        None,
+        unit="connections",
+        minimum=1,
+        unset="what the limit on open files leaves",
+    )
 
     # -- Starting and stopping
     startup_timeout: float = setting(
         "Time the application has for its startup.", STOPPING, DURATION, 60.0, zero="no limit"
     )
+    health_path: str | None = setting(
+        "Path answered by keepserve itself, for health checks: 200 when ready, 503 when draining.",
+        STOPPING,
+        Text("PATH"),
+        None,
+        unset="none",
+    )
+    drain_delay: float = setting(
+        "How long a stop only announces itself (health 503, Connection: close) before it closes the listeners.",
+        STOPPING,
+        DURATION,
+        0.0,
+        formula="the preset's, else 0 s",
+    )
     drain_idle: float = setting("How long idle connections stay usable after a stop.", STOPPING, DURATION, 5.0)
+    roll_idle: float = setting(
+        "How long idle connections stay usable when their worker is replaced (reload, --max-requests ...).",
+        STOPPING,
+        DURATION,
+        _DERIVED,
+        formula="keep_alive_timeout, at most 120 s",
+    )
     drain_timeout: float = setting("Time running requests have to finish after a stop.", STOPPING, DURATION, 20.0)
     drain_cancel: float = setting("Time cancelled requests have to clean up.", STOPPING, DURATION, 3.0)
     shutdown_timeout: float = setting("Time the application has for its shutdown.", STOPPING, DURATION, 5.0)
@@ -381,6 +454,12 @@ class Settings:
         Choice("critical", "error", "warning", "info", "debug", "trace", numbers=_PYTHON_LEVELS),
         "info",
     )
+    log_file: str | None = setting(
+        "File the server's log is appended to; opened anew at SIGUSR1.", LOGGING, FILE, None, unset="standard error"
+    )
+    access_log_file: str | None = setting(
+        "File the access log is appended to; opened anew at SIGUSR1.", LOGGING, FILE, None, unset="standard output"
+    )
     log_config: str | None = setting(
         "Logging configuration file: .ini, .json, .toml or .yaml.", LOGGING, FILE, None, unset="none"
     )
@@ -395,6 +474,8 @@ class Settings:
             object.__setattr__(self, "keep_alive_timeout", idle + self.keep_alive_margin)
         if is_derived(self.headers_timeout):
             object.__setattr__(self, "headers_timeout", self.keep_alive_timeout + self.request_head_timeout)
+        if is_derived(self.roll_idle):
+            object.__setattr__(self, "roll_idle", min(self.keep_alive_timeout, LONGEST_ROLL_IDLE))
 
     @property
     def advertised_keep_alive(self) -> int:
@@ -410,8 +491,8 @@ class Settings:
 
     @property
     def stop_budget(self) -> float:
-        """Seconds a stop may take by the settings: drain_timeout + drain_cancel + shutdown_timeout."""
-        return self.drain_timeout + self.drain_cancel + self.shutdown_timeout
+        """Seconds a stop may take by the settings: its phases one after the other."""
+        return self.drain_delay + self.drain_timeout + self.drain_cancel + self.shutdown_timeout
 
     @property
     def response_fields(self) -> list[tuple[bytes, bytes]]:

@@ -8,16 +8,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from keepserve.config import Settings
+from keepserve.telemetry.scoreboard import Scoreboard
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """What a worker gets from the supervisor. ``channel`` is its end of the socket pair (see `orders`)."""
+    """What a worker gets from the supervisor.
+
+    ``channel`` is its end of the socket pair (see `orders`), ``seat`` the number of its seat on the ``board``.
+    """
 
     settings: Settings
     sockets: list[socket.socket]
     ssl_context: ssl.SSLContext | None
     channel: socket.socket
+    board: Scoreboard
+    seat: int
 
 
 WorkerEntry = Callable[[WorkerContext], int]

@@ -29,6 +29,7 @@ from keepserve.process.signals import SignalInbox
 from keepserve.process.table import Slot, Stage, Step, Worker
 from keepserve.process.terminal import Terminal
 from keepserve.server.listening import display
+from keepserve.telemetry.scoreboard import Scoreboard
 
 logger = logging.getLogger("keepserve")
 
@@ -77,6 +78,7 @@ class Supervisor:
         self._watcher = watcher
         self._slots = [Slot(index) for index in range(settings.workers)]
         self._workers: dict[int, Worker] = {}
+        self._board = Scoreboard()
         self._selector = selectors.PollSelector()  # holds no descriptor that a child would share
         self._inbox: SignalInbox
         self._terminal = Terminal()
@@ -146,11 +148,13 @@ class Supervisor:
     def _start_worker(self, slot: Slot) -> None:
         mine, theirs = socket.socketpair()
         mine.setblocking(False)
+        seat = self._board.take()
 
         def run() -> int:
             self._isolate()
             mine.close()
-            return self._entry(WorkerContext(self._settings, self._sockets, self._ssl_context, theirs))
+            context = WorkerContext(self._settings, self._sockets, self._ssl_context, theirs, self._board, seat)
+            return self._entry(context)
 
         try:
             pid = fork_child(run)

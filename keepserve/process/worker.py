@@ -59,7 +59,7 @@ async def _serve(context: WorkerContext) -> None:
     # SIGTERM still has its default action: an import that takes minutes, or hangs, ends at once.
     app = load_app(context.settings)
     settings = dataclasses.replace(context.settings, app=app, factory=False)
-    server = Server(settings, ssl_context=context.ssl_context)
+    server = Server(settings, ssl_context=context.ssl_context, board=context.board, seat=context.seat)
     link = SupervisorLink(server, context.channel, settings.stop_budget + ORPHAN_MARGIN)
     link.connect()
 

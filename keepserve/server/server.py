@@ -21,6 +21,7 @@ from keepserve.server.listening import bind_sockets
 from keepserve.server.state import WorkerState
 from keepserve.server.tls import build_context
 from keepserve.telemetry.access import open_access_log
+from keepserve.telemetry.scoreboard import Scoreboard, private_seat
 
 logger = logging.getLogger("keepserve")
 
@@ -33,11 +34,21 @@ class Server:
 
     ``started`` turns true when the application is up and the sockets listen. Set ``should_exit``,
     from any thread, to stop gracefully. ``ssl_context`` is built from the settings unless given
-    (a supervisor builds it before it forks, so that all workers share TLS session tickets).
+    (a supervisor builds it before it forks, so that all workers share TLS session tickets). ``board`` and the
+    number of our ``seat`` on it come from a supervisor, too.
     """
 
-    def __init__(self, settings: Settings, *, ssl_context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        board: Scoreboard | None = None,
+        seat: int = 0,
+    ) -> None:
         self.settings = settings
+        self._board = board
+        self._seat = board.seat(seat) if board is not None else private_seat()
         self.started = False
         self.state: WorkerState | None = None
         self.addresses: list[object] = []
@@ -105,7 +116,7 @@ class Server:
             sockets = bind_sockets(settings)
         access = open_access_log(settings)
         lifespan = Lifespan(app, settings.lifespan)
-        state = WorkerState(settings, app, loop, access=access)
+        state = WorkerState(settings, app, loop, access=access, seat=self._seat)
         try:
             up = await self._start_up(lifespan)
             try:

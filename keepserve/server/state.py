@@ -23,6 +23,7 @@ from keepserve.proxy.forwarded import TrustedPeers
 from keepserve.server.wheel import Wheel
 from keepserve.telemetry.access import AccessLog
 from keepserve.telemetry.reasons import CloseReason
+from keepserve.telemetry.scoreboard import Seat, private_seat
 from keepserve.wire.engine import Engine, Limits
 
 if TYPE_CHECKING:
@@ -72,8 +73,11 @@ class WorkerState:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         spread: Callable[[], float] = random.random,
+        seat: Seat | None = None,
     ) -> None:
         self.settings = settings
+        self.seat = seat if seat is not None else private_seat()
+        """Where this worker writes down how it is (`keepserve.telemetry.scoreboard`)."""
         self.app = app
         self.loop = loop
         self.access = access

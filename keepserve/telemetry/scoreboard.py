@@ -1,0 +1,94 @@
+"""Shared memory in which every worker writes down how it is, by plain integer stores.
+
+The supervisor makes a `Scoreboard` before it forks and gives each worker a seat: `SEAT_WORDS` integers of 64
+bits that only this worker writes (the supervisor clears them). Everybody may read everything at any time; a
+word is always whole, words beside each other may be of different moments. No lock, no system call, no file: a
+heartbeat on a disk has killed healthy workers when the disk was slow.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from typing import Protocol
+
+SEAT_WORDS = 16
+"""Words of a seat: 128 bytes, two cache lines that no other worker writes."""
+
+SEATS = 4095
+"""Seats there are: for the workers that serve, their successors, and those that are still leaving."""
+
+PID = 0
+"""The worker's process; 0: the seat is free."""
+STAGE = 1
+"""How far the worker has come: `STARTING`, `SERVING` or `LEAVING`."""
+BEAT = 2
+"""When the worker's event loop last turned, in nanoseconds of the monotonic clock; 0: not yet."""
+CONNECTIONS = 3
+"""Connections that are open, those in a TLS handshake included."""
+RUNNING = 4
+"""Applications that run at present."""
+REQUESTS = 5
+"""Requests so far, as of the last beat."""
+ACCEPTED = 6
+"""Connections accepted so far."""
+LIFE = 7
+"""A number that changes whenever the worker looks at its listening sockets: it is not stuck."""
+DEBUGGED = 8
+"""1 when somebody may be looking at the worker with a debugger: it is not to be killed for being slow."""
+
+STARTING = 0
+SERVING = 1
+LEAVING = 2
+
+
+class Seat(Protocol):
+    """The words of one worker, by the numbers above."""
+
+    def __getitem__(self, word: int, /) -> int:
+        """Read a word."""
+
+    def __setitem__(self, word: int, value: int, /) -> None:
+        """Write a word."""
+
+
+class Scoreboard:
+    """All seats. Made before the fork; the same memory in every process after it."""
+
+    def __init__(self, seats: int = SEATS) -> None:
+        # The first row is ours: how many seats have ever been taken, so that readers need not look at them all.
+        self._words = memoryview(mmap.mmap(-1, (seats + 1) * SEAT_WORDS * 8)).cast("q")
+        self._seats = seats
+
+    def take(self) -> int:
+        """Take the lowest free seat and return its number; only the supervisor may. RuntimeError: none is free."""
+        for number in range(self._seats):
+            seat = self.seat(number)
+            if seat[PID] == 0:
+                seat[PID] = -1  # somebody's, who is not born yet
+                self._words[0] = max(self._words[0], number + 1)
+                return number
+        raise RuntimeError(f"All {self._seats} seats of the scoreboard are taken: too many workers are leaving.")
+
+    def free(self, number: int) -> None:
+        """Clear a seat whose worker is gone; only the supervisor may."""
+        seat = self.seat(number)
+        for word in range(SEAT_WORDS):
+            seat[word] = 0
+
+    def seat(self, number: int) -> Seat:
+        """The words of one seat."""
+        start = (number + 1) * SEAT_WORDS
+        return self._words[start : start + SEAT_WORDS]
+
+    def taken(self) -> Iterator[tuple[int, Seat]]:
+        """The seats that somebody has, with their numbers."""
+        for number in range(self._words[0]):
+            seat = self.seat(number)
+            if seat[PID]:
+                yield number, seat
+
+
+def private_seat() -> Seat:
+    """A seat outside of any scoreboard, for a server without a supervisor."""
+    return [0] * SEAT_WORDS
