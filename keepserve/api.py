@@ -10,16 +10,20 @@ or inside a program of your own, on its event loop:
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import ssl
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keepserve.balancer import load
 from keepserve.config import Settings
 from keepserve.server import server as inner
+
+if TYPE_CHECKING:
+    from keepserve.process.context import Launch
 
 logger = logging.getLogger("keepserve")
 
@@ -82,9 +86,15 @@ def run(app: Any, *, environment: bool = False, **options: Any) -> None:
             "keepserve.run() forks workers and handles signals, which needs the main thread; "
             "in another thread use keepserve.Server(config).serve()."
         )
+    surroundings = dict(os.environ) if environment else {}
     config = Config(app, environment=environment, **options)
     from keepserve.process import run_supervised
+    from keepserve.process.generations import read_again
 
-    code = run_supervised(config.settings, config.warnings)
+    def reread() -> Launch:
+        launch = read_again({**options, "app": app}, surroundings, from_python=True)
+        return dataclasses.replace(launch, environment=None)  # the program's own, as it has become
+
+    code = run_supervised(config.settings, config.warnings, reread=reread)
     if code:
         raise SystemExit(code)

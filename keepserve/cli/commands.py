@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, NoReturn
 
 import click
@@ -113,11 +114,14 @@ def _serve(**options: Any) -> None:
         settings = resolution.require()
     except ConfigError as error:
         _fail(str(error))
+    before = dict(os.environ)  # without the env-file: what a reload reads that file on top of
     os.environ.update(resolution.app_environment)
     # Imported late: check and presets need no server, and must work where one cannot be loaded.
     from keepserve.process import run_supervised
+    from keepserve.process.generations import read_again
 
-    sys.exit(run_supervised(settings, [str(warning) for warning in resolution.warnings]))
+    warnings = [str(warning) for warning in resolution.warnings]
+    sys.exit(run_supervised(settings, warnings, reread=partial(read_again, options, before)))
 
 
 def _check(**options: Any) -> None:
@@ -134,7 +138,7 @@ def _check(**options: Any) -> None:
 
 def _look_at_files(resolution: Resolution) -> list[Problem]:
     """Problems that only show when addresses are parsed and certificates read; binds nothing."""
-    from keepserve.server.listening import addresses
+    from keepserve.server.addresses import addresses
     from keepserve.server.tls import build_context
 
     problems: list[Problem] = []

@@ -66,6 +66,8 @@ def _preset_lines(preset: Preset) -> Iterator[str]:
         yield f"{'':<18}set by {preset.setting}"
     elif preset.fixed:
         yield f"{'':<18}cannot be changed on the balancer"
+    if preset.drain_delay:
+        yield f"{'':<18}a stop begins with a lame duck of {format_duration(preset.drain_delay)} (drain_delay)"
     if preset.note:
         yield textwrap.fill(preset.note.rstrip(".") + ".", 110, initial_indent=" " * 18, subsequent_indent=" " * 18)
     yield f"{'':<18}{preset.source}"

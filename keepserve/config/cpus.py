@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from keepserve.config.cgroups import group_directories
 
 
 def usable_cpus(root: Path = Path("/")) -> int:
@@ -35,26 +36,9 @@ def _affinity() -> int:
 
 def cgroup_quota(root: Path = Path("/")) -> float | None:
     """The smallest CPU quota (in CPUs, e.g. 1.5) of our control group and its ancestors; None without one."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return None
-    quotas: list[float] = []
-    for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, group = rest.partition(":")
-        if controllers == "":
-            quotas += _quotas(root / "sys/fs/cgroup", group, _v2_quota)
-        elif "cpu" in controllers.split(","):
-            for mount in ("cpu", "cpu,cpuacct"):
-                quotas += _quotas(root / "sys/fs/cgroup" / mount, group, _v1_quota)
-    return min(quotas, default=None)
-
-
-def _quotas(mount: Path, group: str, read: Callable[[Path], float | None]) -> list[float]:
-    path = PurePosixPath(group.lstrip("/"))
-    # In a container the path is often the host's and missing here; our own group is then the mount itself.
-    return [quota for step in (path, *path.parents) if ".." not in step.parts and (quota := read(mount / step))]
+    readers = {1: _v1_quota, 2: _v2_quota}
+    quotas = (readers[version](directory) for directory, version in group_directories(root, "cpu"))
+    return min((quota for quota in quotas if quota), default=None)
 
 
 def _v2_quota(directory: Path) -> float | None:

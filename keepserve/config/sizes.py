@@ -30,3 +30,13 @@ def format_size(size: int) -> str:
         if size and size % factor == 0:
             return f"{size // factor} {unit}"
     return f"{size} B"
+
+
+def about(size: int) -> str:
+    """Write bytes for a person in three digits or so: ``812 MiB``, ``1.4 GiB``."""
+    value, unit = float(size), "B"
+    for larger in ("KiB", "MiB", "GiB"):
+        if value < 1000:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"

@@ -69,7 +69,15 @@ def _clocks(settings: Settings) -> str:
 
 
 def _stop(settings: Settings) -> str:
-    return (
+    first = ""
+    if settings.drain_delay:
+        first = f"serves on for {format_duration(settings.drain_delay)}"
+        if settings.health_path is not None:
+            first += f" while {settings.health_path} says 503"
+        first += "; then "
+    elif settings.health_path is not None:
+        first = f"{settings.health_path} says 503; "
+    return first + (
         f"running requests get {format_duration(settings.drain_timeout)}, "
         f"then {format_duration(settings.drain_cancel)} to clean up; "
         f"the application's shutdown {format_duration(settings.shutdown_timeout)}"

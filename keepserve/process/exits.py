@@ -23,13 +23,21 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def describe_exit(status: int) -> str:
-    """Words for a status from ``waitpid``, to follow "worker 4711": "was killed by SIGKILL (...)"."""
+def describe_exit(status: int, *, oom: bool = False, by_us: bool = False) -> str:
+    """Words for a status from ``waitpid``, to follow "worker 4711": "was killed by SIGKILL (...)".
+
+    ``oom``: the kernel has killed somebody in our control group for want of memory meanwhile; ``by_us``: the
+    signal was ours.
+    """
     if not os.WIFSIGNALED(status):
         code = os.waitstatus_to_exitcode(status)
         meaning = f" ({_MEANINGS[code]})" if code in _MEANINGS else ""
         return f"ended with exit code {code}{meaning}"
     number = os.WTERMSIG(status)
+    if by_us:
+        return f"was ended by our {signal_name(number)}"
+    if number == signal.SIGKILL and oom:
+        return "was killed by SIGKILL: out of memory (its control group's oom_kill count rose)"
     if number == signal.SIGKILL:
         # Nothing else sends it unasked; keepserve says so itself when it was the one.
         return "was killed by SIGKILL (out of memory? The kernel's log tells)"
@@ -48,3 +56,10 @@ def boot_failure_code(status: int) -> int:
         return exitcodes.APP
     code = os.waitstatus_to_exitcode(status)
     return code if code in (exitcodes.SETTINGS, exitcodes.APP, exitcodes.BIND) else exitcodes.APP
+
+
+def in_flight(requests: int) -> str:
+    """Words for the requests a worker had under way, to follow a clause; nothing for none."""
+    if not requests:
+        return ""
+    return f", with {requests} {'request' if requests == 1 else 'requests'} in flight"

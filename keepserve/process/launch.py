@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import resource
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 from keepserve.config import ConfigError, Settings, exitcodes
 from keepserve.process.banner import banner
-from keepserve.process.context import WorkerEntry
+from keepserve.process.context import Launch, Reread, WorkerEntry
 from keepserve.process.loops import loop_factory
 from keepserve.process.reload import Watcher, watched_directories
 from keepserve.process.supervisor import Supervisor
+from keepserve.process.systemd import Notifier
 from keepserve.server.listening import BindError, bind_sockets, display, reserve
 from keepserve.server.tls import build_context
 from keepserve.telemetry.logs import configure_logging
@@ -26,14 +29,23 @@ _MOST_DESCRIPTORS = 65536 if sys.platform != "darwin" else 10240
 """What the limit on open files is raised to, if the system allows that many. macOS refuses more than OPEN_MAX."""
 
 
+_OURS_ALONE = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+"""What a service manager says to the supervisor in its environment, and workers must not take for theirs."""
+
+
 def run_supervised(
-    settings: Settings, warnings: Sequence[str] = (), *, worker_entry: WorkerEntry | None = None
+    settings: Settings,
+    warnings: Sequence[str] = (),
+    *,
+    worker_entry: WorkerEntry | None = None,
+    reread: Reread | None = None,
 ) -> int:
     """Serve with worker processes until a signal ends it; the exit code (see `keepserve.config.exitcodes`).
 
     Everything that can be refused is refused before anything is bound, everything is bound before anything
     is forked, and each refusal is one message on standard error. ``warnings`` go to the log after the
-    start-up message; ``worker_entry`` replaces `worker_main`. Raises RuntimeError outside the main thread,
+    start-up message; ``worker_entry`` replaces `worker_main`. ``reread`` reads settings and environment again for a
+    reload (certificates are read here); without it a reload keeps them. Raises RuntimeError outside the main thread,
     where signals cannot be handled.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -43,6 +55,7 @@ def run_supervised(
         )
     _open_standard_streams()
     _raise_descriptor_limit()
+    notifier = Notifier()
     with contextlib.ExitStack() as bound:
         try:
             configure_logging(settings)
@@ -74,13 +87,24 @@ def run_supervised(
 
             worker_entry = worker_main
         supervisor = Supervisor(
-            settings,
+            Launch(settings, context),
             sockets=sockets,
-            ssl_context=context,
             worker_entry=worker_entry,
             watcher=Watcher(watched) if watched else None,
+            reread=partial(_read_again, reread, settings),
+            notifier=notifier,
         )
         return supervisor.run()
+
+
+def _read_again(reread: Reread | None, settings: Settings) -> Launch:
+    """The next generation: settings, environment and certificates as they are now. Raises ConfigError."""
+    launch = reread() if reread is not None else Launch(settings)
+    environment = launch.environment
+    if environment is not None:
+        environment = {name: value for name, value in environment.items() if name not in _OURS_ALONE}
+    context = build_context(launch.settings)
+    return dataclasses.replace(launch, ssl_context=context, environment=environment, reread=True)
 
 
 def _refuse(error: Exception, code: int) -> int:

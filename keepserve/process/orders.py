@@ -14,11 +14,17 @@ class Order(bytes, Enum):
     """From the supervisor to a worker."""
 
     STOP = b"s"
-    """Stop gracefully."""
+    """Stop gracefully: the whole server stops."""
     STOP_INTERACTIVE = b"i"
     """Stop gracefully, but do not wait for idle connections: somebody sits at the terminal."""
+    LEAVE = b"l"
+    """Leave gracefully: others go on serving and have the listening sockets."""
     HURRY = b"h"
     """Cancel what still runs and leave within a second."""
+    REOPEN = b"o"
+    """Open the log files anew."""
+    DUMP = b"d"
+    """Log what every running request is doing."""
 
 
 READY = b"r"

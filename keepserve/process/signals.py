@@ -14,12 +14,22 @@ HANDLED = (
     signal.SIGHUP,
     signal.SIGUSR1,
     signal.SIGUSR2,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
     signal.SIGCHLD,
 )
 """Explicit handlers for all of them: as PID 1 a process without a handler does not get the signal at all."""
 
-_TERMINAL = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
-"""What a terminal sends to the whole process group: workers hear of it from the supervisor."""
+_NOT_FOR_CHILDREN = (
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+)
+"""What a terminal, or a ``pkill``, sends to the whole group: workers hear of it from the supervisor."""
 
 
 def no_op(signum: int, frame: FrameType | None) -> None:
@@ -72,10 +82,10 @@ class SignalInbox:
 
 
 def reset_in_child() -> None:
-    """Give a forked child its own dispositions: defaults, and deafness to what the terminal sends to all."""
+    """Give a forked child its own dispositions: defaults, and deafness to what is sent to all."""
     signal.set_wakeup_fd(-1)
     for one in HANDLED:
-        if one not in _TERMINAL:
+        if one not in _NOT_FOR_CHILDREN:
             signal.signal(one, signal.SIG_DFL)
         elif signal.getsignal(one) is not signal.SIG_IGN:
             signal.signal(one, no_op)

@@ -16,6 +16,21 @@ class Terminal:
         """True when there was a terminal and it is gone (its window was closed, its connection was lost)."""
         return self._present and not _has_terminal()
 
+    def in_background(self) -> bool:
+        """True when there is a terminal and another job has it: it may then send SIGTTIN and SIGTTOU itself."""
+        if not self._present:
+            return False
+        try:
+            terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+        except OSError:
+            return False
+        try:
+            return os.tcgetpgrp(terminal) != os.getpgrp()
+        except OSError:
+            return False
+        finally:
+            os.close(terminal)
+
 
 def _has_terminal() -> bool:
     try:

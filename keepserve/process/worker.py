@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import errno
 import faulthandler
@@ -10,21 +11,33 @@ import logging
 import os
 import signal
 import socket
+import sys
+import time
 from types import FrameType
+from typing import Any
 
 from keepserve.asgi.lifespan import LifespanError
 from keepserve.asgi.loading import AppLoadError, load_app
 from keepserve.config import ConfigError, exitcodes
 from keepserve.process.context import WorkerContext
 from keepserve.process.loops import loop_factory
+from keepserve.process.memory import prefer_as_victim
 from keepserve.process.orders import READY, Order
+from keepserve.process.watchdog import beat_interval
 from keepserve.server.listening import BindError, display, reserve
+from keepserve.server.overview import describe_tasks
 from keepserve.server.server import Server
+from keepserve.telemetry.logs import configure_logging
+from keepserve.telemetry.reopen import reopen_logs
+from keepserve.telemetry.scoreboard import BEAT, DEBUGGED, REQUESTS, Seat
 
 logger = logging.getLogger("keepserve")
 
 ORPHAN_MARGIN = 4.0
 """Seconds past the stop budget after which a worker ends itself; the supervisor, if there is one, is faster."""
+
+LAST_TASKS = 0.5
+"""Seconds that tasks of the application have to end when everything else has."""
 
 _SUPERVISOR_FIRST = 0.1
 """Seconds a worker that got SIGTERM waits for the supervisor's order.
@@ -37,9 +50,18 @@ before the workers empty the accept queue, or connections made in between would 
 def worker_main(context: WorkerContext) -> int:
     """Serve until told to stop; the exit code. Runs in the forked child, whose signals have been reset."""
     _enable_faulthandler()
+    _notice_debuggers(context.board.seat(context.seat))
+    prefer_as_victim()
     try:
-        with asyncio.Runner(loop_factory=loop_factory(context.settings.loop)) as runner:
-            runner.run(_serve(context))
+        if context.launch.reread:
+            configure_logging(context.settings)
+        with contextlib.ExitStack() as stack:
+            runner = stack.enter_context(asyncio.Runner(loop_factory=loop_factory(context.settings.loop)))
+            unending = runner.run(_serve(context))
+            if unending:
+                # The runner would wait for them, and the supervisor would have to kill us.
+                logger.warning("%d tasks do not end although they were cancelled; they are left behind", unending)
+                stack.pop_all()
     except (AppLoadError, LifespanError) as error:
         logger.error("%s", error, exc_info=error.__cause__ if error.show_traceback else None)
         return exitcodes.APP
@@ -55,18 +77,21 @@ def worker_main(context: WorkerContext) -> int:
     return exitcodes.OK
 
 
-async def _serve(context: WorkerContext) -> None:
+async def _serve(context: WorkerContext) -> int:
+    """Serve to the end; how many tasks did not."""
     # SIGTERM still has its default action: an import that takes minutes, or hangs, ends at once.
     app = load_app(context.settings)
     settings = dataclasses.replace(context.settings, app=app, factory=False)
-    server = Server(settings, ssl_context=context.ssl_context, board=context.board, seat=context.seat)
+    server = Server(settings, ssl_context=context.launch.ssl_context, board=context.board, seat=context.seat)
     link = SupervisorLink(server, context.channel, settings.stop_budget + ORPHAN_MARGIN)
     link.connect()
+    heart = Heart(server, context.board.seat(context.seat), beat_interval(settings.worker_timeout))
 
     def started() -> None:
         # uvloop does not raise when listen(2) fails.
         if not all(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) for sock in context.sockets):
             raise _too_late(context.sockets)
+        heart.begin()
         link.report_ready()
 
     reserve(context.sockets, reserved=False)
@@ -77,7 +102,20 @@ async def _serve(context: WorkerContext) -> None:
             raise
         raise _too_late(context.sockets) from None
     finally:
+        heart.stop()
         link.disconnect()
+    return await _end_tasks()
+
+
+async def _end_tasks() -> int:
+    """Cancel what the application has left running on the loop; how many tasks do not end for all that."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if not tasks:
+        return 0
+    _, unending = await asyncio.wait(tasks, timeout=LAST_TASKS)
+    return len(unending)
 
 
 def _too_late(sockets: list[socket.socket]) -> BindError:
@@ -85,10 +123,38 @@ def _too_late(sockets: list[socket.socket]) -> BindError:
     return BindError(f"Another server began to listen on {where} while this one was starting: only one can.")
 
 
+class Heart:
+    """Writes down, on the worker's seat, that its event loop turns, and how many requests there have been.
+
+    By the loop and by nothing else: a thread would go on while the loop is blocked. ``interval`` is in seconds.
+    """
+
+    def __init__(self, server: Server, seat: Seat, interval: float) -> None:
+        self._server = server
+        self._seat = seat
+        self._interval = interval
+        self._loop = asyncio.get_running_loop()
+        self._next: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """Beat now, and from now on."""
+        self._seat[BEAT] = time.monotonic_ns()
+        state = self._server.state
+        if state is not None:
+            self._seat[REQUESTS] = state.requests
+        self._next = self._loop.call_later(self._interval, self.begin)
+
+    def stop(self) -> None:
+        """Beat no more: what follows has limits of its own."""
+        if self._next is not None:
+            self._next.cancel()
+
+
 class SupervisorLink:
     """Carries the supervisor's orders to a `Server`, and "ready" back.
 
-    The end of the channel and SIGTERM both mean a graceful stop, at most once; only `Order.HURRY` hurries.
+    The end of the channel and SIGTERM both mean a graceful stop, at most once; only `Order.HURRY` hurries. A worker
+    that was told to leave can still be told to stop, which is sooner.
     """
 
     def __init__(self, server: Server, channel: socket.socket, longest_stop: float) -> None:
@@ -131,11 +197,24 @@ class SupervisorLink:
                 logger.warning("The supervisor is gone; worker %d stops", os.getpid())
             self._arm(signal.SIGTERM, None)
             self._stop(interactive=False)
-        elif Order.HURRY.value in orders:
+            return
+        for order in orders:
+            self._obey(Order(bytes((order,))))
+
+    def _obey(self, order: Order) -> None:
+        if order is Order.HURRY:
             self._stopping = True
             self._server.hurry()
+        elif order is Order.LEAVE:
+            if not self._stopping:
+                self._server.leave()
+        elif order is Order.REOPEN:
+            reopen_logs(self._server.settings)
+        elif order is Order.DUMP:
+            state = self._server.state
+            logger.info("Worker %d: %s", os.getpid(), describe_tasks(state) if state is not None else "starting")
         else:
-            self._stop(interactive=Order.STOP_INTERACTIVE.value in orders)
+            self._stop(interactive=order is Order.STOP_INTERACTIVE)
 
     def _terminated(self) -> None:
         if not self._stopping:
@@ -154,9 +233,26 @@ class SupervisorLink:
 
 
 def _enable_faulthandler() -> None:
-    """Have the Python stack printed when native code crashes: the log would otherwise only name the signal."""
-    if not faulthandler.is_enabled():
-        try:
+    """Have the Python stack printed when native code crashes: the log would otherwise only name the signal.
+
+    And at SIGUSR2, also while the event loop is blocked.
+    """
+    try:
+        if not faulthandler.is_enabled():
             faulthandler.enable()
-        except (OSError, ValueError, AttributeError, RuntimeError):
-            pass  # standard error is closed or is not a file
+        faulthandler.register(signal.SIGUSR2, all_threads=True)
+    except (OSError, ValueError, AttributeError, RuntimeError):
+        pass  # standard error is closed or is not a file
+
+
+def _notice_debuggers(seat: Seat) -> None:
+    """Whoever stops in ``breakpoint()`` is not hanging: the supervisor is told to leave this worker alone."""
+    hook = sys.breakpointhook
+
+    def noticed(*arguments: Any, **keywords: Any) -> Any:
+        seat[DEBUGGED] = 1
+        return hook(*arguments, **keywords)
+
+    sys.breakpointhook = noticed
+    if sys.gettrace() is not None:
+        seat[DEBUGGED] = 1

@@ -1,61 +1,36 @@
-"""Listening sockets: from addresses as people write them to sockets that are bound.
+"""Listening sockets: from addresses to sockets that are bound.
 
 They are bound by the supervisor before it forks, but nobody listens until a worker is ready for requests:
-a health check that only connects must not succeed before the application has started.
+a health check that only connects must not succeed before the application has started. Sockets that a service
+manager passes (`keepserve.server.activation`) listen already: what connects meanwhile waits in their queue.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
-import re
 import socket
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
-from typing import Literal
 
-from keepserve.config.problems import ConfigError, Problem
 from keepserve.config.settings import Settings
+from keepserve.server.activation import take_passed
+from keepserve.server.addresses import BindAddress, BindError, addresses, host_port
 from keepserve.server.unixlock import acquire_lock, remove_if_same
+
+__all__ = ["KEEPALIVE_IDLE", "BindError", "UnixListener", "bind_sockets", "display", "reserve", "taken"]
+
+logger = logging.getLogger("keepserve")
 
 KEEPALIVE_IDLE = 60
 """Seconds without traffic before TCP probes the peer: below the silent drops of NLB (350 s) and Azure (240 s)."""
 
-_PORT_MAX = 65535
 _TCP_KEEPIDLE = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None))
 """macOS calls it TCP_KEEPALIVE."""
-
-_HOST_PORT = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^:\[\]/@\s]*)):(?P<port>[0-9]{1,5})", re.ASCII)
-_EXPECTED = "write host:port, [::1]:port, unix:path or fd://3"
-
-
-class BindError(Exception):
-    """An address cannot be listened on. ``str()`` is one sentence that names it and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class BindAddress:
-    """One address to listen on; ``kind`` says which of the other fields count.
-
-    ``host`` is a name or a literal without brackets, empty for every interface. ``str()`` is the form that
-    `parse_bind` reads.
-    """
-
-    kind: Literal["tcp", "unix", "fd"]
-    host: str = ""
-    port: int = 0
-    path: str = ""
-    fd: int = -1
-
-    def __str__(self) -> str:
-        if self.kind == "unix":
-            return f"unix:{self.path}"
-        if self.kind == "fd":
-            return f"fd://{self.fd}"
-        return _host_port(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,64 +98,19 @@ class UnixListener(socket.socket):
         super().close()
 
 
-def parse_bind(text: str) -> BindAddress:
-    """Read ``host:port``, ``[::1]:port``, ``:port`` (every interface), ``unix:path`` or ``fd://3``.
-
-    Raises `ConfigError` with a sentence.
-    """
-    if text.startswith("unix:"):
-        path = text.removeprefix("unix:")
-        # unix:///run/app.sock, as URLs have it.
-        path = path.removeprefix("//") if path.startswith("///") else path
-        if path and "\0" not in path:
-            return BindAddress("unix", path=path)
-    elif text.startswith("fd://"):
-        number = text.removeprefix("fd://")
-        if number.isascii() and number.isdigit() and len(number) < 10:
-            return BindAddress("fd", fd=int(number))
-    elif match := _HOST_PORT.fullmatch(text):
-        if (port := int(match["port"])) > _PORT_MAX:
-            raise _bad_bind(text, f"a port is at most {_PORT_MAX}")
-        return BindAddress("tcp", host=match["v6"] or match["host"] or "", port=port)
-    elif text.count(":") > 1 and not {"[", "/"} & set(text):
-        raise _bad_bind(text, "write an IPv6 address in brackets, [::1]:8000")
-    raise _bad_bind(text, _EXPECTED)
-
-
-def addresses(settings: Settings) -> list[BindAddress]:
-    """The addresses these settings ask for: ``bind``, ``uds`` and ``fd`` together, else ``host`` and ``port``.
-
-    Raises `ConfigError` with every address that cannot be read.
-    """
-    found: list[BindAddress] = []
-    problems: list[Problem] = []
-    for text in settings.bind:
-        try:
-            found.append(parse_bind(text))
-        except ConfigError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigError(problems)
-    if settings.uds is not None:
-        found.append(BindAddress("unix", path=settings.uds))
-    if settings.fd is not None:
-        found.append(BindAddress("fd", fd=settings.fd))
-    if not found:
-        host = settings.host.strip()
-        if host.startswith("[") and host.endswith("]"):
-            host = host[1:-1]
-        found.append(BindAddress("tcp", host=host, port=settings.port))
-    return list(dict.fromkeys(found))
-
-
-def bind_sockets(settings: Settings) -> list[socket.socket]:
+def bind_sockets(settings: Settings, environ: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
     """Bind every address of ``settings``; none of the sockets listens yet (inherited ones may).
+
+    What ``environ`` says of sockets passed by a service manager is used and taken out (`take_passed`).
 
     TCP sockets have SO_REUSEADDR and SO_KEEPALIVE, which accepted connections inherit. ``[::]`` takes IPv4
     as well, unless an IPv4 address with the same port is asked for too. Close them to release the addresses
     and remove Unix paths. Raises `BindError`, or `ConfigError` from `addresses`; nothing stays bound then.
     """
-    wanted = addresses(settings)
+    passed = take_passed(environ)
+    wanted = addresses(settings, passed)
+    if passed:
+        _tell_of_host_and_port(settings, len(passed))
     with contextlib.ExitStack() as undo:
         sockets: list[socket.socket] = []
 
@@ -192,7 +122,7 @@ def bind_sockets(settings: Settings) -> list[socket.socket]:
             if address.kind == "unix":
                 keep(_bind_unix(address.path, settings.uds_permissions))
             elif address.kind == "fd":
-                keep(_take_over(address.fd))
+                keep(_take_over(address))
         for sock in _bind_tcp([address for address in wanted if address.kind == "tcp"]):
             keep(sock)
         undo.pop_all()
@@ -222,15 +152,7 @@ def display(sock: socket.socket, *, tls: bool = False) -> str:
         # Abstract names begin with a zero byte, written @ as everywhere.
         path = os.fsdecode(name)
         return f"unix:{'@' + path[1:] if path.startswith(chr(0)) else path}"
-    return f"{'https' if tls else 'http'}://{_host_port(name[0], name[1])}"
-
-
-def _host_port(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _bad_bind(text: str, expected: str) -> ConfigError:
-    return ConfigError(Problem(f'"{text}" is not an address to listen on: {expected}.', ("bind",)))
+    return f"{'https' if tls else 'http'}://{host_port(name[0], name[1])}"
 
 
 def _bind_tcp(wanted: list[BindAddress]) -> Iterator[socket.socket]:
@@ -301,7 +223,7 @@ def _bind_endpoint(endpoint: _Endpoint, port: int, everything: list[_Endpoint]) 
 
 
 def _tcp_failure(endpoint: _Endpoint, port: int, error: OSError) -> BindError:
-    where = _host_port(endpoint.host, port)
+    where = host_port(endpoint.host, port)
     if error.errno == errno.EADDRINUSE:
         return BindError(taken(where, port))
     if error.errno in (errno.EACCES, errno.EPERM):
@@ -319,9 +241,26 @@ def taken(where: str, port: int) -> str:
     return f'{where} is taken: "{finder}" shows by whom; stop that process, or choose another --port or --bind.'
 
 
-def _take_over(fd: int) -> socket.socket:
-    """Use an inherited socket as it is: its options, its backlog, and whether it already listens."""
-    where = f"fd://{fd}"
+def _tell_of_host_and_port(settings: Settings, passed: int) -> None:
+    usual = Settings()
+    if (settings.host, settings.port) != (usual.host, usual.port):
+        sockets = "a socket was" if passed == 1 else f"{passed} sockets were"
+        logger.warning(
+            "host and port (%s) are not used: %s passed by the service manager. "
+            "To listen there as well, name it by --bind.",
+            host_port(settings.host, settings.port),
+            sockets,
+        )
+
+
+def _take_over(address: BindAddress) -> socket.socket:
+    """Use an inherited socket as it is: its options, and whether it already listens.
+
+    A plain `socket.socket`: the path of a Unix socket is its owner's to remove, and so it stays when we close.
+    """
+    where, fd = str(address), address.fd
+    if address.passed is not None:
+        where += f" ({address.passed}, passed by the service manager)"
     try:
         sock = socket.socket(fileno=fd)
     except OSError as error:
@@ -330,16 +269,18 @@ def _take_over(fd: int) -> socket.socket:
             f"{where} {found}: pass a bound stream socket as file descriptor {fd}, "
             "as systemd's socket activation does, or use --bind with an address."
         ) from None
-    problem = ""
+    problem, cure = "", "pass a bound TCP or Unix stream socket"
     if sock.type != socket.SOCK_STREAM:
         problem = f"is a socket of type {sock.type.name}, not SOCK_STREAM"
     elif sock.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
         problem = f"is a socket of family {sock.family!s}, not IPv4, IPv6 or Unix"
     elif _connected(sock):
         problem = "is a connection, not a listening socket"
+        if address.passed is not None:
+            cure = "set Accept=no in the .socket unit, since keepserve accepts connections itself"
     if problem:
         sock.detach()  # not ours to close
-        raise BindError(f"{where} {problem}: pass a bound TCP or Unix stream socket.")
+        raise BindError(f"{where} {problem}: {cure}.")
     # Inherited descriptors outlive exec; the application's subprocesses must not hold the port.
     sock.set_inheritable(False)
     return sock

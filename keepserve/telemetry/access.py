@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from keepserve.config.settings import Settings
+from keepserve.telemetry.files import LogFile, log_file
 from keepserve.telemetry.lines import Renderer, json_renderer, text_renderer
 from keepserve.telemetry.logs import LEVELS, access_logger_configured, standard_stream_open
 from keepserve.telemetry.output import LineOutput, colors_wanted
@@ -46,19 +47,22 @@ def open_access_log(settings: Settings) -> AccessLog | None:
     """The access log these settings ask for, not started yet, or None when they ask for none.
 
     None for ``--no-access-log``, for a ``--log-level`` above info (access lines are of level info), and when
-    standard output was closed before the interpreter started: its number may be a client's socket by now.
+    it is to go to standard output and that was closed before the interpreter started: its number may be a
+    client's socket by now. Raises `ConfigError` when ``access_log_file`` is not open yet and cannot be opened.
     """
     if not settings.access_log:
         return None
     if access_logger_configured(settings):
         return AccessLog(settings) if _access_logger.isEnabledFor(logging.INFO) else None
-    if LEVELS[settings.log_level] > logging.INFO or not standard_stream_open(STDOUT):
+    if LEVELS[settings.log_level] > logging.INFO:
         return None
-    return AccessLog(settings)
+    if settings.access_log_file is not None:
+        return AccessLog(settings, file=log_file("access_log_file", settings.access_log_file))
+    return AccessLog(settings) if standard_stream_open(STDOUT) else None
 
 
 class AccessLog:
-    """Access lines on their way to standard output, or to the handlers of a ``--log-config``.
+    """Access lines on their way to standard output, to a file, or to the handlers of a ``--log-config``.
 
     Create it anywhere; call ``start()`` after the last fork, because a thread does not survive one. What is
     logged before ``start()`` waits in the queue. When the ``--log-config`` file configures the logger
@@ -74,13 +78,15 @@ class AccessLog:
         self,
         settings: Settings,
         *,
+        file: LogFile | None = None,
         fd: int = STDOUT,
         queue_limit: int = QUEUE_LIMIT,
         interval: float = INTERVAL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._output = LineOutput(fd)
+        self._file = file
+        self._output = LineOutput(fd if file is None else file.fd)
         self._through_logging = access_logger_configured(settings)
         self._render = self._new_renderer()
         self._plain = text_renderer(colors=False)
@@ -172,7 +178,8 @@ class AccessLog:
     def _new_renderer(self) -> Renderer:
         if self._settings.log_format == "json":
             return json_renderer()
-        return text_renderer(colors=colors_wanted(self._settings.use_colors, self._output.fd))
+        colors = self._file is None and colors_wanted(self._settings.use_colors, self._output.fd)
+        return text_renderer(colors=colors)
 
     def _refuse(self) -> None:
         self._refused += 1
@@ -190,8 +197,9 @@ class AccessLog:
         reason = f"it fails with: {error.strerror}" if error else "it does not take them fast enough"
         lines = "1 line was" if lost == 1 else f"{lost} lines were"
         _logger.warning(
-            "access log: %s lost at what standard output is connected to: %s. Requests are not affected.",
+            "access log: %s lost at %s: %s. Requests are not affected.",
             lines,
+            "what standard output is connected to" if self._file is None else self._file.path,
             reason,
         )
 

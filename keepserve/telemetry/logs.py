@@ -1,8 +1,8 @@
 """The server log: loggers, formats, colours, and the user's own logging configuration.
 
-``keepserve`` is the logger of everything the server says; it goes to standard error. Requests go through
-`keepserve.telemetry.access` to standard output, unless a ``--log-config`` file configures the logger
-``keepserve.access``.
+``keepserve`` is the logger of everything the server says; it goes to standard error or to ``--log-file``.
+Requests go through `keepserve.telemetry.access` to standard output or to ``--access-log-file``, unless a
+``--log-config`` file configures the logger ``keepserve.access``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import importlib
 import json
 import logging
 import logging.config
+import math
 import os
+import stat
 import sys
 import time
 import tomllib
@@ -22,12 +24,14 @@ from typing import Any, Final
 
 from keepserve.config.problems import ConfigError
 from keepserve.config.settings import Settings
+from keepserve.telemetry.files import log_file
 from keepserve.telemetry.output import (
     ATOMIC_WRITE,
     colors_wanted,
     escape_controls,
     split_lines,
     wait_writable,
+    write_at_once,
 )
 
 TRACE: Final = 5
@@ -45,6 +49,7 @@ LEVELS: Final[Mapping[str, int]] = {
 
 _STDERR: Final = 2
 _PATIENCE: Final = 0.1  # seconds one message may wait for a blocked standard error
+_REST: Final = 10.0  # seconds in which no other message does
 
 _RESET = "\x1b[0m"
 _DIM = "\x1b[2m"
@@ -65,34 +70,72 @@ def configure_logging(settings: Settings) -> None:
 
     Calling it again replaces what it did before; handlers of others stay. The root logger and the
     application's loggers are left alone, unless ``settings.log_config`` names a file that configures them.
-    When that file says nothing of the logger ``keepserve``, its messages still go to standard error.
+    When that file says nothing of the logger ``keepserve``, its messages still go where they would without it.
+    ``log_file`` and ``access_log_file`` are opened here, so that a path that cannot be used is told before
+    anything is forked.
 
-    Raises `ConfigError` when the file cannot be read, or is no logging configuration.
+    Raises `ConfigError` when the configuration cannot be read, or is no logging configuration, or a log file
+    cannot be opened. The server's log then goes on as before.
     """
     logger = logging.getLogger("keepserve")
-    for handler in logger.handlers[:]:
-        if isinstance(handler, ServerLogHandler):
-            logger.removeHandler(handler)
-            handler.close()
+    replaced = [handler for handler in logger.handlers if isinstance(handler, ServerLogHandler)]
+    level, propagate = logger.level, logger.propagate
+    for handler in replaced:
+        logger.removeHandler(handler)
     logger.propagate = True
+    try:
+        _configure(logger, settings)
+    except ConfigError:
+        for handler in [one for one in logger.handlers if isinstance(one, ServerLogHandler)]:
+            logger.removeHandler(handler)
+        for handler in replaced:
+            logger.addHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+        raise
+    for handler in replaced:
+        handler.close()
+
+
+def _configure(logger: logging.Logger, settings: Settings) -> None:
     if settings.log_config is None:
         logger.setLevel(LEVELS[settings.log_level])
     else:
         apply_log_config(settings.log_config)
         if logger.level == logging.NOTSET:
             logger.setLevel(LEVELS[settings.log_level])
-        if logger.hasHandlers():
-            return
-    if not standard_stream_open(_STDERR):
-        return
-    handler = ServerLogHandler(_STDERR)
-    if settings.log_format == "json":
-        handler.setFormatter(JSONFormatter())
+    if settings.log_config is None or not logger.hasHandlers():
+        server_handler = _server_handler(settings)
+        if server_handler is not None:
+            logger.addHandler(server_handler)
+            # An application that configures the root logger would print each message a second time.
+            logger.propagate = False
+    elif settings.log_file is not None:
+        _unused("log_file", settings.log_file, "keepserve")
+    if settings.access_log and settings.access_log_file is not None:
+        if access_logger_configured(settings):
+            _unused("access_log_file", settings.access_log_file, "keepserve.access")
+        else:
+            log_file("access_log_file", settings.access_log_file)
+
+
+def _server_handler(settings: Settings) -> ServerLogHandler | None:
+    if settings.log_file is not None:
+        handler = ServerLogHandler(log_file("log_file", settings.log_file).fd, where=settings.log_file)
+        colors = False
+    elif standard_stream_open(_STDERR):
+        handler = ServerLogHandler(_STDERR)
+        colors = colors_wanted(settings.use_colors, _STDERR)
     else:
-        handler.setFormatter(TextFormatter(colors=colors_wanted(settings.use_colors, _STDERR)))
-    logger.addHandler(handler)
-    # An application that configures the root logger would print each message a second time.
-    logger.propagate = False
+        return None
+    handler.setFormatter(JSONFormatter() if settings.log_format == "json" else TextFormatter(colors=colors))
+    return handler
+
+
+def _unused(setting: str, path: str, name: str) -> None:
+    logging.getLogger("keepserve").warning(
+        "%s (%s) is not used: the log_config file configures the logger %s.", setting, path, name
+    )
 
 
 def access_logger_configured(settings: Settings) -> bool:
@@ -176,22 +219,32 @@ class ServerLogHandler(logging.Handler):
     """Writes to ``fd`` without being stopped by a reader that does not read.
 
     Messages come from the event loop and from the supervisor, which has no threads. So before each write the
-    descriptor is asked for room: a message waits up to ``patience`` seconds once, and from then on not at
-    all until there is room again. What found none is counted and reported by the next message that does.
-    Pieces of at most PIPE_BUF bytes are written, so that those of several workers do not mix; two processes
-    racing for the last free page of a pipe remain possible, and are the price of not changing the
-    description all of them share to non-blocking.
+    descriptor is asked for room. A message that finds none waits up to ``patience`` seconds, if none has for
+    ten seconds, so that a reader who is always late costs a hundredth of the loop's time and not all of it.
+    What found no room is counted, and reported by the next message that does. Pieces of at most PIPE_BUF bytes
+    are written, so that those of several workers do not mix. A file takes each message in one piece.
 
-    Never raises: a server does not fail because its log does.
+    Never raises: a server does not fail because its log does. ``where`` names the output in messages.
     """
 
-    def __init__(self, fd: int, *, patience: float = _PATIENCE) -> None:
+    def __init__(
+        self,
+        fd: int,
+        *,
+        patience: float = _PATIENCE,
+        where: str = "standard error",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__()
         self.lost = 0
         """Messages lost since the last one that was written."""
         self._fd = fd
         self._patience = patience
-        self._blocked = False
+        self._clock = clock
+        self._waits_again_at = -math.inf
+        self._where = where
+        self._torn = False
+        """The last write failed in the middle of a line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Format and write one record, or count it as lost."""
@@ -203,8 +256,11 @@ class ServerLogHandler(logging.Handler):
             # logging's own handleError explains a bad format string, on the real standard error.
             self.handleError(record)
             return
+        if self._torn:
+            data = b"\n" + data
         try:
-            for piece in split_lines(data, ATOMIC_WRITE):
+            whole = stat.S_ISREG(os.fstat(self._fd).st_mode)
+            for piece in (data,) if whole else split_lines(data, ATOMIC_WRITE):
                 if not self._write(piece):
                     self.lost += 1
                     return
@@ -219,23 +275,27 @@ class ServerLogHandler(logging.Handler):
                 "name": record.name,
                 "levelno": logging.WARNING,
                 "levelname": "WARNING",
-                "msg": "%d log message(s) were lost: standard error did not take them.",
-                "args": (self.lost,),
+                "msg": "%d log message(s) were lost: %s did not take them.",
+                "args": (self.lost, self._where),
             }
         )
         return (self.format(note) + "\n").encode("utf-8", "backslashreplace")
 
     def _write(self, piece: bytes) -> bool:
         while piece:
-            if not wait_writable(self._fd, 0.0 if self._blocked else self._patience):
-                self._blocked = True
-                return False
-            self._blocked = False
+            if not wait_writable(self._fd, 0.0):
+                now = self._clock()
+                if now < self._waits_again_at:
+                    return False
+                self._waits_again_at = now + _REST
+                if not wait_writable(self._fd, self._patience):
+                    return False
             try:
-                piece = piece[os.write(self._fd, piece) :]
+                written = write_at_once(self._fd, piece)
+                self._torn = written < len(piece)
+                piece = piece[written:]
             except BlockingIOError:
-                self._blocked = True
-                return False
+                return False  # another process was faster
         return True
 
 

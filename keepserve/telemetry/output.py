@@ -60,6 +60,26 @@ def wait_writable(fd: int, timeout: float) -> bool:
     return bool(poll.poll(timeout * 1000))
 
 
+def write_at_once(fd: int, data: bytes) -> int:
+    """Write up to ``ATOMIC_WRITE`` bytes to a blocking ``fd`` that had room a moment ago; returns how many it took.
+
+    Several processes may write to one pipe, and another one may have taken the room since. Then this raises
+    BlockingIOError and does not wait: the pipe is opened once more, without waiting, for this one write. Where
+    that is not possible (without /proc, or when the pipe is another user's) it is written to as it is.
+    """
+    if stat.S_ISFIFO(os.fstat(fd).st_mode):
+        try:
+            own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            pass  # also when nobody reads any more: the write says so
+        else:
+            try:
+                return os.write(own, data)
+            finally:
+                os.close(own)
+    return os.write(fd, data)
+
+
 class _Care(enum.Enum):
     """What a block longer than ``ATOMIC_WRITE`` needs to stay whole."""
 
@@ -86,6 +106,8 @@ class LineOutput:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._care: _Care | None = None
+        self._torn = False
+        """The last write failed in the middle of a line."""
 
     def write(self, data: bytes) -> None:
         """Write all of ``data`` (whole lines). Raises OSError (EPIPE, ENOSPC, EBADF ...)."""
@@ -109,10 +131,11 @@ class LineOutput:
             self._write_all(piece)
 
     def _write_all(self, data: bytes) -> None:
-        view = memoryview(data)
+        view = memoryview(b"\n" + data if self._torn else data)
         while view:
             try:
                 written = os.write(self.fd, view)
+                self._torn = written < len(view)
             except BlockingIOError:
                 # Somebody else made the description non-blocking; wait as a blocking write would.
                 wait_writable(self.fd, 1.0)

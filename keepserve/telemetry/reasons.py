@@ -56,6 +56,8 @@ class CloseReason(enum.Enum):
     LENGTH_UNKNOWN = "length_unknown"
     """A response of unknown length to an HTTP/1.0 client: the close is what ends the body."""
 
+    EVICTED = "evicted"
+    """Connections or file descriptors were nearly used up: idle for longest, or told so with its last response."""
     DRAINING = "draining"
     """The server is stopping and said so on a response, or closed the idle connection after its grace."""
     CUT = "cut"

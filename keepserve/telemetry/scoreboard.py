@@ -36,6 +36,8 @@ LIFE = 7
 """A number that changes whenever the worker looks at its listening sockets: it is not stuck."""
 DEBUGGED = 8
 """1 when somebody may be looking at the worker with a debugger: it is not to be killed for being slow."""
+FULL = 9
+"""1 while the worker accepts nothing for want of room: nobody is to leave a connection to it."""
 
 STARTING = 0
 SERVING = 1

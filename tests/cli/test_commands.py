@@ -14,7 +14,8 @@ from keepserve._version import __version__
 from keepserve.balancer import PRESETS
 from keepserve.cli import main
 from keepserve.cli.commands import unsupported
-from keepserve.config import Settings
+from keepserve.config import ConfigError, Settings
+from keepserve.process.context import Launch
 
 Run = Callable[..., Result]
 
@@ -26,10 +27,14 @@ class Supervisor:
         self.calls: list[tuple[Settings, list[str]]] = []
         self.environ: dict[str, str] = {}
         self.code = 0
+        self.reread: Callable[[], Launch] | None = None
 
-    def __call__(self, settings: Settings, warnings: Sequence[str] = ()) -> int:
+    def __call__(
+        self, settings: Settings, warnings: Sequence[str] = (), *, reread: Callable[[], Launch] | None = None
+    ) -> int:
         self.calls.append((settings, list(warnings)))
         self.environ = dict(os.environ)
+        self.reread = reread
         return self.code
 
     @property
@@ -83,6 +88,29 @@ def test_warnings_go_to_the_supervisor(run: Run, supervisor: Supervisor) -> None
     assert "is only 2 s longer than" in supervisor.calls[0][1][0]
 
 
+def test_a_reload_reads_the_env_file_again_on_top_of_the_flags(
+    run: Run, supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.env"
+    for name in ("KEEPSERVE_WORKERS", "DATABASE_URL", "GONE"):
+        # Set first, so that monkeypatch puts the variable back as it was: absent.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    path.write_text("KEEPSERVE_WORKERS=2\nDATABASE_URL=one\nGONE=here\n")
+    assert run("main:app", "--env-file", str(path), "--port", "7").exit_code == 0
+    assert supervisor.settings.workers == 2
+    assert supervisor.reread is not None
+    path.write_text("KEEPSERVE_WORKERS=3\nDATABASE_URL=two\nKEEPSERVE_PORT=9\n")
+    launch = supervisor.reread()
+    assert (launch.settings.workers, launch.settings.port) == (3, 7)
+    assert launch.environment is not None
+    assert launch.environment["DATABASE_URL"] == "two"
+    assert "GONE" not in launch.environment
+    path.write_text("KEEPSERVE_WORKERS=many\n")
+    with pytest.raises(ConfigError, match="workers"):
+        supervisor.reread()
+
+
 def test_repeated_options_are_collected(run: Run, supervisor: Supervisor) -> None:
     run("main:app", "--bind", "a:1", "--bind", "unix:/x", "--header", "X-A: 1", "--header", "X-B: 2")
     assert supervisor.settings.bind == ("a:1", "unix:/x")
@@ -130,7 +158,7 @@ def test_bad_settings_exit_2_with_one_clear_message_and_bind_nothing(
     [
         ("--timeout-keep-alive", "--keep-alive-timeout"),
         ("--timeout-graceful-shutdown", "--drain-timeout"),
-        ("--limit-max-requests", "does not recycle workers"),
+        ("--limit-max-requests", "use --max-requests"),
         ("--ws", "leave it out"),
         ("--http", "--http1"),
         ("--interface", "ASGI 3"),
@@ -241,6 +269,11 @@ def test_presets_prints_every_balancer_with_timeout_confirmation_and_source(run:
     assert "alb 60 s 80 s yes AWS Application Load Balancer" in rows
     assert "fly 60 s 80 s no Fly.io proxy" in rows
     assert "apache - 80 s yes Apache httpd mod_proxy_http" in rows
+
+
+def test_presets_says_which_have_a_lame_duck(run: Run) -> None:
+    assert "a stop begins with a lame duck of 5 s (drain_delay)" in run("presets", "istio").stdout
+    assert "lame duck of" not in run("presets", "envoy").stdout
 
 
 def test_presets_may_be_asked_for_by_name(run: Run) -> None:

@@ -17,9 +17,10 @@ from collections.abc import Callable
 from typing import Any
 
 from keepserve.config import Settings
-from keepserve.process import run_supervised, supervisor
+from keepserve.process import run_supervised
 from keepserve.process.context import WorkerContext
 from keepserve.process.orders import READY
+from keepserve.telemetry.scoreboard import BEAT, DEBUGGED, REQUESTS, RUNNING
 
 
 def say(text: str) -> None:
@@ -90,6 +91,66 @@ def listening(context: WorkerContext) -> int:
     return 0
 
 
+def leaving(context: WorkerContext) -> int:
+    """Ready at once; says every order, and ends when it is told to leave or to stop."""
+    up()
+    context.channel.send(READY)
+    while orders := context.channel.recv(1):
+        say(f"order {os.getpid()} {orders.decode()}")
+        if orders in (b"l", b"s", b"i"):
+            break
+    return 0
+
+
+def lingering(context: WorkerContext) -> int:
+    """Ready at once; told to leave it stays, as with idle connections, and ends when it is told to stop."""
+    up()
+    context.channel.send(READY)
+    while (orders := context.channel.recv(1)) not in (b"s", b"i", b""):
+        say(f"order {os.getpid()} {orders.decode()}")
+    say(f"order {os.getpid()} {orders.decode()}")
+    return 0
+
+
+def second_fails(context: WorkerContext) -> int:
+    """The first is well; whoever comes after it ends with exit code 3 before it is ready."""
+    try:
+        os.close(os.open(os.environ["FAKE_MARK"], os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        up()
+        return 3
+    return leaving(context)
+
+
+def second_hangs(context: WorkerContext) -> int:
+    """The first is well; whoever comes after it never becomes ready."""
+    try:
+        os.close(os.open(os.environ["FAKE_MARK"], os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return importing(context)
+    return leaving(context)
+
+
+def busy(context: WorkerContext) -> int:
+    """As ``leaving``, and has served a hundred requests, of which three are under way."""
+    seat = context.board.seat(context.seat)
+    seat[REQUESTS], seat[RUNNING] = 100, 3
+    return leaving(context)
+
+
+def hanging(context: WorkerContext) -> int:
+    """Its loop has turned once and never does again; it can be stopped all the same."""
+    seat = context.board.seat(context.seat)
+    seat[BEAT], seat[RUNNING] = time.monotonic_ns(), 2
+    return leaving(context)
+
+
+def debugged(context: WorkerContext) -> int:
+    """As ``hanging``, but somebody looks at it with a debugger."""
+    context.board.seat(context.seat)[DEBUGGED] = 1
+    return hanging(context)
+
+
 def exits(context: WorkerContext) -> int:
     """Never ready; ends with the exit code named by the environment."""
     up()
@@ -148,6 +209,13 @@ ENTRIES: dict[str, Callable[[WorkerContext], int]] = {
         importing,
         late,
         listening,
+        leaving,
+        lingering,
+        second_fails,
+        second_hangs,
+        busy,
+        hanging,
+        debugged,
         exits,
         crashes,
         fails_second,
@@ -157,12 +225,18 @@ ENTRIES: dict[str, Callable[[WorkerContext], int]] = {
 }
 
 
+MODULES = [f"keepserve.process.{name}" for name in ("supervisor", "upkeep", "workforce", "watchdog", "worker")]
+MODULES.append("keepserve.server.balance")
+
+
 def main(name: str, options: dict[str, Any]) -> int:
     """Run a supervisor. Options in capitals replace constants, ``before`` names a preparation."""
     for constant in [option for option in options if option.isupper()]:
-        module = supervisor if hasattr(supervisor, constant) else importlib.import_module("keepserve.process.worker")
-        assert hasattr(module, constant)
-        setattr(module, constant, options.pop(constant))
+        value = options.pop(constant)
+        owners = [module for module in map(importlib.import_module, MODULES) if hasattr(module, constant)]
+        assert owners, constant
+        for module in owners:
+            setattr(module, constant, value)
     if options.pop("before", "") == "stranger":
         stranger()
     everything: dict[str, Any] = {"port": 0, "loop": "asyncio"} | options

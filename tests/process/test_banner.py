@@ -24,6 +24,14 @@ def test_it_says_where_with_how_many_workers_and_how_long_connections_live() -> 
     assert "running requests get 20 s, then 3 s to clean up" in text
 
 
+def test_it_says_how_a_stop_begins() -> None:
+    assert "stop      running requests get" in _text()
+    assert "stop      /up says 503; running requests get" in _text(health_path="/up")
+    assert "stop      serves on for 5 s; then running requests get" in _text(drain_delay=5.0)
+    told = _text(drain_delay=5.0, health_path="/up")
+    assert "stop      serves on for 5 s while /up says 503; then running requests get 20 s" in told
+
+
 def test_without_a_balancer_named_it_says_what_is_assumed() -> None:
     text = _text()
     assert "1 worker on" in text

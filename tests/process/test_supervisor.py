@@ -284,14 +284,20 @@ def test_a_unix_socket_is_removed_at_the_stop(log: Path, tmp_path: Path) -> None
 # -- Other signals, other children, odd surroundings
 
 
-def test_signals_without_a_meaning_are_told_and_survived(log: Path) -> None:
+def test_sigquit_stops_it(log: Path) -> None:
     with fake("obedient", log, popen={"start_new_session": True}) as running:
         running.said("serves on")
-        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-            running.send(number)
-            running.said(f"{number.name}.* carrying on")
         running.send(signal.SIGQUIT)
         assert running.ended() == 0
+
+
+def test_signals_that_only_mean_something_while_it_runs_are_told_and_survived(log: Path) -> None:
+    with fake("stubborn", log, REPEAT_INTERVAL=0.0, HURRY_PATIENCE=0.1) as running:
+        running.said("serves on")
+        running.send(signal.SIGTERM)
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
+            running.send(number)
+            running.said(f"{number.name}: not while stopping")
 
 
 @linux

@@ -13,15 +13,8 @@ import pytest
 
 from keepserve.config.problems import ConfigError
 from keepserve.config.settings import Settings
-from keepserve.server.listening import (
-    BindAddress,
-    BindError,
-    addresses,
-    bind_sockets,
-    display,
-    parse_bind,
-    reserve,
-)
+from keepserve.server.addresses import BindAddress, addresses, parse_bind
+from keepserve.server.listening import BindError, bind_sockets, display, reserve
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="what Linux does")
 

@@ -28,7 +28,8 @@ from keepserve.telemetry.logs import (
     TextFormatter,
     configure_logging,
 )
-from keepserve.telemetry.output import LineOutput, colors_wanted, split_lines
+from keepserve.telemetry.output import LineOutput, colors_wanted, split_lines, wait_writable
+from tests.support.clock import FakeClock
 
 
 @pytest.fixture(autouse=True)
@@ -171,6 +172,44 @@ def test_a_blocked_standard_error_costs_its_patience_once_and_lost_messages_are_
     first, second = os.read(read_end, 65536).decode().splitlines()
     assert "100 log message(s) were lost" in first
     assert second.endswith("kept")
+    assert handler.lost == 0
+
+
+def test_a_reader_that_is_always_late_costs_patience_once_in_ten_seconds(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_end, write_end = pipe
+    waits: list[float] = []
+
+    def wait(fd: int, timeout: float) -> bool:
+        if timeout > 0:
+            waits.append(timeout)
+            os.read(read_end, 1 << 20)
+        return wait_writable(fd, 0.0)
+
+    monkeypatch.setattr("keepserve.telemetry.logs.wait_writable", wait)
+    clock = FakeClock()
+    handler = ServerLogHandler(write_end, patience=0.1, clock=clock)
+    for _ in range(20):
+        fill(write_end)
+        handler.emit(record("late"))
+        clock.advance(1.0)
+    assert waits == [0.1, 0.1]
+    assert handler.lost == 9
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_room_that_another_process_was_faster_to_take_is_not_waited_for(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keepserve.telemetry.logs.wait_writable", lambda fd, timeout: True)
+    fill(pipe[1])
+    handler = ServerLogHandler(pipe[1])
+    handler.emit(record("lost"))
+    assert handler.lost == 1
+    assert os.get_blocking(pipe[1]), "for the others nothing has changed"
+    os.read(pipe[0], 1 << 20)
+    handler.emit(record("kept"))
     assert handler.lost == 0
 
 
