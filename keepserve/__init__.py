@@ -8,9 +8,10 @@ from keepserve._version import __version__
 
 if TYPE_CHECKING:
     from keepserve.api import Config, Server, run
+    from keepserve.asgi.farewell import draining, until_draining
     from keepserve.config import ConfigError
 
-__all__ = ["Config", "ConfigError", "Server", "__version__", "run"]
+__all__ = ["Config", "ConfigError", "Server", "__version__", "draining", "run", "until_draining"]
 
 
 def __getattr__(name: str) -> object:
@@ -19,6 +20,10 @@ def __getattr__(name: str) -> object:
         from keepserve import api
 
         return getattr(api, name)
+    if name in ("draining", "until_draining"):
+        from keepserve.asgi import farewell
+
+        return getattr(farewell, name)
     if name == "ConfigError":
         from keepserve.config import ConfigError
 

@@ -213,9 +213,24 @@ async def _stream(scope: Scope, receive: Receive, send: Send) -> None:
         for number in range(1, count + 1):
             line = b"chunk %d of %d\n" % (number, count)
             await send({"type": "http.response.body", "body": line, "more_body": True})
-            if number < count:
-                await asyncio.sleep(delay)
+            if number < count and await _told_to_go(scope, delay):
+                line = b"The server is stopping. Goodbye, and ask again: another will answer.\n"
+                await send({"type": "http.response.body", "body": line, "more_body": True})
+                break
     await send({"type": "http.response.body", "body": b""})
+
+
+async def _told_to_go(scope: Scope, delay: float) -> bool:
+    """Sleep for so many seconds, or until the server says that it is closing; whether it does."""
+    told = (scope.get("extensions") or {}).get("keepserve", {})
+    if "until_draining" not in told:
+        await asyncio.sleep(delay)
+        return False
+    try:
+        await asyncio.wait_for(told["until_draining"](), delay)
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _slow(scope: Scope, receive: Receive, send: Send) -> None:

@@ -210,6 +210,24 @@ def test_stream_sends_the_chunks_asked_for() -> None:
     assert answer.complete
 
 
+def test_stream_says_goodbye_when_the_server_closes() -> None:
+    async def until_draining() -> None:
+        pass
+
+    answer = call("/stream", query=b"chunks=10&delay=3", extensions={"keepserve": {"until_draining": until_draining}})
+    assert answer.complete
+    assert [chunk.split(b" ")[0] for chunk in answer.chunks] == [b"chunk", b"The", b""]
+    assert b"Goodbye" in answer.body
+
+
+def test_stream_goes_on_while_the_server_serves() -> None:
+    async def until_draining() -> None:
+        await asyncio.Event().wait()
+
+    told = {"keepserve": {"until_draining": until_draining}}
+    assert call("/stream", query=b"chunks=3&delay=0.001", extensions=told).body.count(b"\n") == 3
+
+
 def test_stream_is_bounded_in_chunks() -> None:
     assert call("/stream", query=b"chunks=99999999&delay=0").body.count(b"\n") == 1000
 

@@ -95,6 +95,7 @@ class Exchange:
         "_body_size",
         "_fields",
         "_given",
+        "_left_alone",
         "_trailers",
         "_waiter",
         "_wire",
@@ -117,7 +118,7 @@ class Exchange:
         self.client: str | None = None
         self.task: asyncio.Task[None] | None = None
         self.disconnected = False
-        self._given = False
+        self._given = self._left_alone = False
         self.phase = AWAITED
         self._trailers: list[tuple[bytes, bytes]] | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -155,6 +156,14 @@ class Exchange:
         self.disconnected = True
         self.phase = DONE
         self._body = None
+        self._wake()
+
+    def leave_alone(self) -> None:
+        """The server can wait no longer, which the application learns as ``http.disconnect``.
+
+        Its client is still there: what the application sends yet is sent.
+        """
+        self._left_alone = True
         self._wake()
 
     def flush_head(self) -> None:
@@ -197,6 +206,8 @@ class Exchange:
             if request.complete and not self._given:
                 self._given = True
                 return {"type": "http.request", "body": b"", "more_body": False}
+            if self._left_alone:
+                return {"type": "http.disconnect"}
             self._waiter = waiter = self._waiter or asyncio.get_running_loop().create_future()
             # Shielded by hand: several tasks may wait here, and cancelling one must not cancel the others.
             await asyncio.shield(waiter)

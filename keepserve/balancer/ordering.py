@@ -26,6 +26,7 @@ def check_ordering(settings: Settings, origins: Origins) -> tuple[list[Problem],
     law.head_fits_envelope()
     law.advertised_timeout_is_smaller()
     law.idle_drain_within_drain()
+    law.lame_duck_shows()
     law.stop_fits_grace()
     law.linger_idle_within_linger()
     return law.problems, law.warnings
@@ -127,13 +128,27 @@ class _Law:
                 f"Set {self._ask('drain_idle', s.drain_timeout)} or less.",
             )
 
+    def lame_duck_shows(self) -> None:
+        s = self.settings
+        # A preset's lame duck is for balancers that learn of the stop from somebody else.
+        if s.drain_delay > 0 and s.health_path is None and self._chosen("drain_delay"):
+            self.warnings.append(
+                Problem(
+                    f"{self._told('drain_delay')} announces a stop by health checks that fail, and there is no "
+                    "path for them: clients learn of it by Connection: close alone, and a balancer goes on "
+                    "sending new ones. Set --health-path /healthz and have the balancer ask there, unless it "
+                    "learns of the stop otherwise.",
+                    ("drain_delay", "health_path"),
+                )
+            )
+
     def stop_fits_grace(self) -> None:
         s = self.settings
         if s.stop_grace is None or s.stop_budget <= s.stop_grace:
             return
-        parts = ("drain_timeout", "drain_cancel", "shutdown_timeout")
+        parts = ("drain_delay", "drain_timeout", "drain_cancel", "shutdown_timeout")[0 if s.drain_delay else 1 :]
         total = " + ".join(self._told(name) for name in parts)
-        room = s.stop_grace - s.drain_cancel - s.shutdown_timeout
+        room = s.stop_grace - (s.stop_budget - s.drain_timeout)
         cure = f"Set {self._ask('drain_timeout', room)} or less" if room > 0 else "Shorten them"
         cure += f", or {self._ask('stop_grace', s.stop_budget)} or more if the orchestrator allows it."
         self.problems.append(

@@ -18,6 +18,7 @@ class Preset:
     ``idle``: seconds an idle connection to a server is kept, None when there is no such number.
     ``setting``: where the number is set on the balancer, empty when it cannot be. ``source``: public URL.
     ``note``: what one should know; for presets without a number, what to do about it.
+    ``drain_delay``: seconds of lame duck, where clients keep coming for a while after a stop signal.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Preset:
     source: str
     confirmed: bool = True
     note: str = ""
+    drain_delay: float = 0.0
 
     @property
     def fixed(self) -> bool:
@@ -41,6 +43,15 @@ class Preset:
 
 _L4 = "Works below HTTP and keeps no connections of its own: the peer is the client, or the proxy, behind it"
 
+# Kubernetes sends SIGTERM and takes a pod out of its endpoints at the same time, and it takes proxies some
+# seconds to learn of the latter: 5 to 15 s are usual, and more of it must fit terminationGracePeriodSeconds.
+# https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
+_ENDPOINTS_LAG = 5.0
+_LAG_NOTE = (
+    "Kubernetes removes endpoints while it sends SIGTERM, hence the lame duck; "
+    "with it, a stop may need more than the 30 s that pods have by default"
+)
+
 _ALL = (
     Preset(
         "alb",
@@ -48,7 +59,9 @@ _ALL = (
         60,
         "idle_timeout.timeout_seconds (1-4000)",
         "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html",
-        note="One value for the client's and our side. It also bounds the wait for our first byte.",
+        note="One value for the client's and our side. It also bounds the wait for our first byte. ECS may send "
+        "SIGTERM while the target is still being deregistered; how long that takes is not documented, so no lame "
+        "duck is preset: set --drain-delay if connections are refused during deployments.",
     ),
     Preset(
         "nlb",
@@ -56,7 +69,8 @@ _ALL = (
         None,
         "listener attribute tcp.idle_timeout.seconds (350; 60-6000)",
         "https://docs.aws.amazon.com/elasticloadbalancing/latest/network/update-idle-timeout.html",
-        note=f"{_L4}. Its TCP flows expire after 350 s; TCP keep-alive probes hold them open.",
+        note=f"{_L4}. Its TCP flows expire after 350 s; TCP keep-alive probes hold them open. It cuts the flows of "
+        "a target that fails its health check, so no lame duck is preset",
     ),
     Preset(
         "classic-elb",
@@ -79,6 +93,8 @@ _ALL = (
         60,
         "ConfigMap upstream-keepalive-timeout",
         "https://kubernetes.github.io/ingress-nginx/user-guide/nginx-configuration/configmap/#upstream-keepalive-timeout",
+        note=_LAG_NOTE,
+        drain_delay=_ENDPOINTS_LAG,
     ),
     Preset(
         "haproxy",
@@ -102,6 +118,8 @@ _ALL = (
         3600,
         "DestinationRule connectionPool.http.idleTimeout",
         "https://istio.io/latest/docs/reference/config/networking/destination-rule/#ConnectionPoolSettings-HTTPSettings",
+        note=_LAG_NOTE,
+        drain_delay=_ENDPOINTS_LAG,
     ),
     Preset(
         "traefik",
@@ -211,6 +229,8 @@ _ALL = (
         3,
         "LINKERD2_PROXY_INBOUND_HTTP1_CONNECTION_POOL_IDLE_TIMEOUT",
         "https://github.com/linkerd/linkerd2-proxy/blob/main/linkerd/app/src/env.rs",
+        note=_LAG_NOTE,
+        drain_delay=_ENDPOINTS_LAG,
     ),
     Preset(
         "none",

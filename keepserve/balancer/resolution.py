@@ -21,6 +21,7 @@ from keepserve.config.sources import ENV_FILE_VARIABLE, Collected, collect
 # What each computed setting is computed from: a bad value there makes the computed one meaningless.
 _COMPUTED_FROM = {
     "lb_idle_timeout": ("lb",),
+    "drain_delay": ("lb",),
     "keep_alive_timeout": ("lb_idle_timeout", "keep_alive_margin"),
     "headers_timeout": ("keep_alive_timeout", "request_head_timeout"),
     "roll_idle": ("keep_alive_timeout",),
@@ -104,7 +105,7 @@ def _keywords(values: Mapping[str, object]) -> dict[str, Any]:
 
 def _unwritten_origin(name: str) -> Origin:
     info = FIELDS_BY_NAME[name]
-    if name != "lb_idle_timeout" and info.formula:
+    if name not in ("lb_idle_timeout", "drain_delay") and info.formula:
         return Origin(OriginKind.DERIVED, info.formula)
     return DEFAULT_ORIGIN
 
@@ -121,6 +122,9 @@ def _apply_preset(found: Collected) -> Preset | None:
         found.bad.add("lb")
         return None
     found.values["lb"] = preset.name
+    if preset.drain_delay and "drain_delay" not in found.values and "drain_delay" not in found.bad:
+        found.values["drain_delay"] = preset.drain_delay
+        found.origins["drain_delay"] = Origin(OriginKind.PRESET, preset.name)
     written = found.values.get("lb_idle_timeout")
     if written is not None:
         origin = found.origins["lb_idle_timeout"]

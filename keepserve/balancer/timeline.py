@@ -94,13 +94,17 @@ def _advertised(settings: Settings) -> str:
 
 def _stop_picture(settings: Settings, origins: Origins, glyphs: Glyphs) -> list[str]:
     s = settings
-    cancelled = s.drain_timeout + s.drain_cancel
+    closing = s.drain_delay
+    limit = closing + s.drain_timeout
+    cancelled = limit + s.drain_cancel
     bars = [
-        Bar("idle", 0, s.drain_idle, _text("drain_idle", settings, origins)),
-        Bar("requests", 0, s.drain_timeout, _text("drain_timeout", settings, origins)),
-        Bar("cancelled", s.drain_timeout, cancelled, _text("drain_cancel", settings, origins)),
+        Bar("idle", closing, closing + s.drain_idle, _text("drain_idle", settings, origins)),
+        Bar("requests", closing, limit, _text("drain_timeout", settings, origins)),
+        Bar("cancelled", limit, cancelled, _text("drain_cancel", settings, origins)),
         Bar("shutdown", cancelled, s.stop_budget, _text("shutdown_timeout", settings, origins)),
     ]
+    if s.drain_delay:
+        bars.insert(0, Bar("lame duck", 0, closing, _text("drain_delay", settings, origins)))
     budget = format_duration(s.stop_budget)
     if s.stop_grace is None:
         verdict = f"ends after {budget} at the latest; give the orchestrator's patience as --stop-grace to compare"

@@ -101,6 +101,17 @@ def check_combinations(settings: Settings, origins: Origins) -> tuple[list[Probl
                 ("limit_request_line", "limit_request_head"),
             )
         )
+    if settings.access_log_file is not None and not settings.access_log:
+        message = f"{told('access_log_file', settings, origins)} has no effect with --no-access-log."
+        warnings.append(Problem(message, ("access_log_file", "access_log")))
+    if settings.health_path is not None and not settings.health_path.startswith("/"):
+        problems.append(
+            Problem(
+                f'{told("health_path", settings, origins)} must begin with "/", as the path of every request does. '
+                f"Set {FIELDS_BY_NAME['health_path'].flag} /{settings.health_path}.",
+                ("health_path",),
+            )
+        )
     if settings.reload_dir and not settings.reload:
         message = f"{told('reload_dir', settings, origins)} has no effect without --reload."
         warnings.append(Problem(message, ("reload_dir", "reload")))

@@ -495,6 +495,14 @@ class Settings:
         return self.drain_delay + self.drain_timeout + self.drain_cancel + self.shutdown_timeout
 
     @property
+    def roll_budget(self) -> float:
+        """Seconds a worker may take to leave while others serve on; mostly it is gone after ``roll_idle``.
+
+        A request that comes on an idle connection in the last moment has its full time.
+        """
+        return self.roll_idle + self.drain_timeout + self.drain_cancel + self.shutdown_timeout
+
+    @property
     def response_fields(self) -> list[tuple[bytes, bytes]]:
         """The ``header`` settings as (name, value) pairs, as they go on the wire."""
         pairs = (line.partition(":") for line in self.header)

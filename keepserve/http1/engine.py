@@ -70,11 +70,11 @@ class Http1Engine(OneAtATime):
     __slots__ = (
         "_announce",
         "_defaults",
-        "_draining",
+        "_drained_at",
         "_eof",
         "_head_started",
         "_held",
-        "_idle_limit",
+        "_idle_grace",
         "_limits",
         "_linger",
         "_max_age_at",
@@ -118,12 +118,12 @@ class Http1Engine(OneAtATime):
         self._upload: Upload | None = None
         self._linger: LingerClock | None = None
         self._announce: CloseReason | None = None
-        self._draining = False
+        self._drained_at = NEVER
         self._eof = False
         self._held = False
         self._output_held = False
         self._ready_at = now
-        self._idle_limit = NEVER
+        self._idle_grace = 0.0
         self._head_started = NEVER
         self._max_requests = max_requests or NEVER
         self._max_age_at = now + max_age if max_age > 0 else NEVER
@@ -132,6 +132,13 @@ class Http1Engine(OneAtATime):
     def idle(self) -> bool:
         """No request is under way and not one byte of the next has come."""
         return self._request == IDLE and self._writer.state == NONE and not self._waiting
+
+    @property
+    def idle_since(self) -> float:
+        """When the last response was flushed, or the peer that is to close was last heard; ``NEVER``: it is busy."""
+        if self._request == IDLE and not self._waiting:
+            return self._ready_at
+        return self._linger.quiet_since if self._linger is not None else NEVER
 
     @property
     def _waiting(self) -> bool:
@@ -339,11 +346,8 @@ class Http1Engine(OneAtATime):
     ) -> None:
         """Send a response's head and the first part of its body. Raises ``ResponseError``."""
         reason = self._announce
-        if reason is None:
-            if self._draining:
-                reason = CloseReason.DRAINING
-            elif self._upload is not None and self._upload.left_unread(complete):
-                reason = CloseReason.UNREAD_BODY
+        if reason is None and self._upload is not None and self._upload.left_unread(complete):
+            reason = CloseReason.UNREAD_BODY
         self.close_reason = self._writer.start(status, fields, body, complete, reason)
         if complete:
             self._response_done()
@@ -442,10 +446,31 @@ class Http1Engine(OneAtATime):
             limits = self._limits
             self._linger = LingerClock(limits.linger_timeout, limits.linger_idle_timeout, limits.linger_bytes, now)
 
+    def announce(self, reason: CloseReason) -> None:
+        """Announce on the next response that the connection closes with it; one that is idle stays until then."""
+        if self._announce is None:
+            self._announce = reason
+
     def drain(self, now: float, idle_grace: float) -> None:
-        """The server is stopping: announce it on what is answered, keep idle peers for ``idle_grace`` seconds."""
-        self._draining = True
-        self._idle_limit = min(self._idle_limit, now + idle_grace)
+        """The server is stopping: announce it on what is answered, close what is idle for ``idle_grace`` seconds."""
+        self.announce(CloseReason.DRAINING)
+        if self._drained_at == NEVER or now + idle_grace < self._drained_at + self._idle_grace:
+            self._drained_at, self._idle_grace = now, idle_grace
+
+    @property
+    def _idle_limit(self) -> float:
+        """When an idle connection has had the grace of a drain; a response that had begun by then did not tell."""
+        return max(self._ready_at, self._drained_at) + self._idle_grace
+
+    def evict(self, now: float, unread: bool) -> None:
+        """End an idle connection or a lingering close; a busy one, or one with ``unread`` bytes, is served once."""
+        if self._request == ENDED:
+            if self._linger is not None:
+                self.ending = Ending.CLOSE
+        elif self.idle_since == NEVER or unread:
+            self.announce(CloseReason.EVICTED)
+        else:
+            self._end(CloseReason.EVICTED, Ending.CLOSE)
 
     def next_deadline(self) -> float:
         """When ``expire`` wants to be called, or ``NEVER``."""
@@ -472,7 +497,7 @@ class Http1Engine(OneAtATime):
             if unread:
                 # A request is on its way from the socket to us: serve it, and say that it was the last.
                 self._announce = self._announce or reason
-                self._ready_at = self._idle_limit = NEVER
+                self._ready_at = NEVER
             else:
                 self._end(reason, Ending.CLOSE)
             return _NOTHING

@@ -91,6 +91,11 @@ class Lifetime(Control):
 
     # The session's part.
 
+    @property
+    def idle_since(self) -> float:
+        """When the last stream was done and flushed; ``NEVER``: one is open, or the connection is ending."""
+        raise NotImplementedError
+
     def _answer_or_reset(self, stream: Stream, status: int, detail: str) -> None:
         """Answer a request that was handed out, if its response has not begun; otherwise the reset must tell."""
         raise NotImplementedError
@@ -121,10 +126,22 @@ class Lifetime(Control):
 
     # The end.
 
+    def announce(self, reason: CloseReason) -> None:
+        """A response of HTTP/2 has no word for it; ``drain`` says GOAWAY when the time has come."""
+
     def drain(self, now: float, idle_grace: float) -> None:
         """The server is stopping: say so at once. New streams are served until the last one is named."""
         self._now = now
         self._farewell(CloseReason.DRAINING)
+
+    def evict(self, now: float, unread: bool) -> None:
+        """The worker has too many connections: end an idle one, whose peer can still say what is on its way.
+
+        A busy one stays: it carries many requests with one descriptor.
+        """
+        if self.idle_since != NEVER:
+            self._now = now
+            self._farewell(CloseReason.EVICTED)
 
     def conclude(self) -> None:
         """The connection is about to be closed: name the last stream, so that the client may send the rest again."""

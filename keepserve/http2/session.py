@@ -47,6 +47,11 @@ class Session(Lifetime):
         """No stream is open."""
         return not self._streams
 
+    @property
+    def idle_since(self) -> float:
+        """When the last stream was done and flushed; ``NEVER``: one is open, or the connection is ending."""
+        return self._ready_at if not self._streams and not self._parting and not self.ending else NEVER
+
     def receive(self, data: bytes, now: float) -> Sequence[Event]:
         """Take bytes from the peer; ``now`` in seconds."""
         self._now = self._heard_at = now

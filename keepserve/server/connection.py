@@ -77,9 +77,10 @@ class Connection(Hosting, asyncio.Protocol):
         self._begin_hosting(address_of(transport, "peername"), address_of(transport, "sockname"), self._tls)
         state.accepted += 1
         self.number = state.accepted
+        state.pending.pop(self, None)
         state.connections.add(self)
-        if state.draining:
-            self.engine.drain(now, state.idle_grace)
+        if state.phase:
+            state.part(self.engine, now)
         self._touched = True
         state.wheel.add(self)
         if self.engine.out:
@@ -179,7 +180,7 @@ class Connection(Hosting, asyncio.Protocol):
         state = self.state
         self._exchanges.pop(exchange.request.stream, None)
         access = state.access
-        if access is not None:
+        if access is not None and exchange.status:  # a health check's answer has none: it is not logged
             duration = state.clock() - exchange.started
             self._log(access, exchange.request, exchange.client, exchange.status, exchange.sent, duration)
         if self._receiving or self._flush_due:
@@ -195,11 +196,29 @@ class Connection(Hosting, asyncio.Protocol):
     # For the server.
 
     def drain(self, now: float) -> None:
-        """The server is stopping: the engine announces it, and an idle peer has its grace."""
-        self.engine.drain(now, self.state.idle_grace)
+        """This worker is ending, or has gone a phase further: the engine announces it as the phase wants it."""
+        self.state.part(self.engine, now)
         self._touch()
         if self.engine.out:
             self._after()
+
+    @property
+    def idle_since(self) -> float:
+        """Since when it could be closed without breaking off anything; ``inf``: it could not."""
+        return self.engine.idle_since
+
+    @property
+    def leaving(self) -> bool:
+        """It is ending, and nothing is under way on it that would take time."""
+        engine = self.engine
+        return engine.close_reason is not None and engine.idle_since == NEVER and not self._exchanges
+
+    def make_room(self, now: float) -> None:
+        """The worker has too many connections: end an idle one now, a busy one with its response."""
+        # Rule 5 of the house: before an idle close, look once more. What has arrived is served.
+        engine = self.engine
+        engine.evict(now, engine.idle and unread_bytes(self._transport) > 0)
+        self._after()
 
     def cut(self) -> None:
         """The server can wait no longer: end what is under way, visibly for the peer, then the connection."""
@@ -311,8 +330,8 @@ class Connection(Hosting, asyncio.Protocol):
         """The client has begun with the preface of HTTP/2: another engine takes over, from the first byte on."""
         state = self.state
         self.engine = state.new_http2_engine(now)
-        if state.draining:
-            self.engine.drain(now, state.idle_grace)
+        if state.phase:
+            state.part(self.engine, now)
         self._serve_streams(self.engine.receive(data, now), now)
 
     def _go_on(self) -> None:

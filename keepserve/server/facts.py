@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keepserve.server.hosting import Hosting
 
+_NAMES = ("connection_id", "request_number", "connection_age", "worker_pid", "draining", "until_draining")
+
 
 class ConnectionFacts(Mapping[str, Any]):
     """``scope["extensions"]["keepserve"]``: what the connection knows of itself, read at the time of asking.
 
     ``connection_id`` counts this worker's connections from 1, ``request_number`` the requests this
     connection has carried so far, ``connection_age`` is in seconds, ``worker_pid`` is the process.
+    ``draining`` is true when the worker has stopped accepting and waits for its requests to end;
+    ``until_draining`` is a coroutine function that returns then (`keepserve.asgi.farewell`).
     """
 
     __slots__ = ("_connection",)
@@ -32,10 +36,14 @@ class ConnectionFacts(Mapping[str, Any]):
             return connection.state.clock() - connection.accepted_at
         if key == "worker_pid":
             return os.getpid()
+        if key == "draining":
+            return connection.state.farewell.given
+        if key == "until_draining":
+            return connection.state.farewell.wait
         raise KeyError(key)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(("connection_id", "request_number", "connection_age", "worker_pid"))
+        return iter(_NAMES)
 
     def __len__(self) -> int:
-        return 4
+        return len(_NAMES)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from keepserve.asgi.exchange import DONE, HEAD_HELD, Exchange
 from keepserve.asgi.scope import METHOD_NAMES, Address, connection_scope, request_scope
 from keepserve.proxy.forwarded import forwarded_client
 from keepserve.server.facts import ConnectionFacts
+from keepserve.server.health import HealthCheck
+from keepserve.server.queueing import OnEnd, WaitingQueue
 from keepserve.server.running import cancel_application, run_application, run_application_now
 from keepserve.server.sockets import in_words
 from keepserve.server.state import WorkerState
@@ -94,6 +96,11 @@ class Hosting:
 
     # For the exchange.
 
+    @property
+    def exchanges(self) -> Collection[Exchange]:
+        """The requests under way, those that wait for their application included."""
+        return self._exchanges.values()
+
     def now(self) -> float:
         """Monotonic seconds."""
         return self.state.clock()
@@ -165,16 +172,22 @@ class Hosting:
     def _start(
         self,
         exchange: Exchange,
-        on_end: Callable[[], None] | None = None,
+        on_end: OnEnd = None,
         run: Callable[..., None] = run_application,
+        *,
+        admitted: bool = False,
     ) -> None:
-        """Hand a request to the application."""
+        """Hand a request to the application, when there is a place for it in the worker."""
         state = self.state
         request = exchange.request
-        if state.concurrency and len(state.tasks) >= state.concurrency:
-            self._refuse_overload(exchange)
+        if state.health is not None and state.health.concerns(request.target):
+            self._answer_health_check(state.health, exchange)
             if on_end is not None:
                 on_end()
+            return
+        waiting = state.waiting
+        if waiting is not None and not admitted and not waiting.free():
+            self._wait_or_refuse(waiting, exchange, on_end)
             return
         scope = request_scope(self._scope or self._connection_scope(), request, state.app_state.copy())
         if self._trusted:
@@ -210,7 +223,34 @@ class Hosting:
         )
         return self._scope
 
-    def _refuse_overload(self, exchange: Exchange) -> None:
+    def _answer_health_check(self, health: HealthCheck, exchange: Exchange) -> None:
+        """Answer in the server's own name: no application runs, no limit counts it, no log has it."""
+        state, request = self.state, exchange.request
+        status, fields, text = health.answer(request.method, state.phase, state.leaving)
+        exchange.phase = DONE
+        state.requests -= 1
+        self.engine.respond(request.stream, status, fields, text, True)
+        self.responded(exchange)
+
+    def _wait_or_refuse(self, waiting: WaitingQueue, exchange: Exchange, on_end: OnEnd) -> None:
+        """A request above ``limit_concurrency`` waits for a place, unless too many do."""
+        if not waiting.full:
+            waiting.join(self, exchange, on_end, self.now())
+            if exchange.overfull:
+                self._regulate()
+            return
+        self.turn_away(exchange)
+        if on_end is not None:
+            # Not here and now: it may start the next one, and that be refused, and so on, each within the other.
+            self.state.loop.call_soon(on_end)
+
+    # For the queue of requests above ``limit_concurrency``.
+
+    def begin(self, exchange: Exchange, on_end: OnEnd) -> None:
+        """The request's turn has come."""
+        self._start(exchange, on_end, admitted=True)
+
+    def turn_away(self, exchange: Exchange) -> None:
         """503 for a request above ``limit_concurrency``: the connection stays, the balancer may try another."""
         text = b"The server is at its limit of concurrent requests; try again.\n"
         exchange.refuse(503, text, [(b"retry-after", b"1")])
@@ -234,6 +274,8 @@ class Hosting:
             if access is not None and not event.status:
                 self._log_unfinished(access, exchange)
             exchange.disconnect()
+            if self.state.waiting is not None:
+                self.state.waiting.leave(exchange)
             self._wake_writers((event.stream,))
             if self.engine.close_reason is CloseReason.FLOOD:
                 cancel_application(self.state, exchange, self._application_ended)
@@ -270,15 +312,17 @@ class Hosting:
     def _end_hosting(self) -> None:
         """The connection is gone: everything that waits for it must be woken."""
         exchanges, self._exchanges = self._exchanges, {}
-        access = self.state.access
+        access, waiting = self.state.access, self.state.waiting
+        self._queue = None
         for exchange in exchanges.values():
             if access is not None:
                 self._log_unfinished(access, exchange)
             exchange.disconnect()
+            if waiting is not None:
+                waiting.leave(exchange)
         self.engine.hold_output(False)
         if self._write_waiters:
             self._wake_writers(list(self._write_waiters))
-        self._queue = None
         self._scope = None  # it refers to us: without it the memory is free at once, not at the next collection
 
     # The access log.

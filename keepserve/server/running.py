@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from keepserve.asgi.exchange import DONE, Exchange
+from keepserve.telemetry.scoreboard import RUNNING
 
 if TYPE_CHECKING:
     from keepserve.server.state import WorkerState
@@ -26,6 +27,7 @@ def run_application(
     task = state.loop.create_task(_run(state, exchange, scope, on_end), context=state.context.copy())
     exchange.task = task
     state.tasks.add(task)
+    state.seat[RUNNING] = len(state.tasks)
 
 
 # As ``run_application``, but the application begins at once where Python can do that.
@@ -44,6 +46,7 @@ if sys.version_info >= (3, 12):
         if not task.done():
             exchange.task = task
             state.tasks.add(task)
+            state.seat[RUNNING] = len(state.tasks)
 
 else:
     BEGINS_AT_ONCE = False
@@ -59,7 +62,7 @@ async def _run(
     except asyncio.CancelledError as error:
         if exchange.disconnected:
             pass  # by us, because its client's connection had to be ended, or of its own will: nobody waits for it
-        elif not state.draining:
+        elif exchange.task not in state.cut:
             exchange.app_ended(error)  # a doing of its own, such as waiting for a task it had cancelled
         elif exchange.phase != DONE:
             exchange.cut()
@@ -71,6 +74,18 @@ async def _run(
             exchange.app_ended(None)
     finally:
         _ended(state, exchange, on_end)
+
+
+def exchange_of(task: asyncio.Task[None]) -> Exchange | None:
+    """The exchange whose application a task runs, also when its connection is gone; None for other tasks.
+
+    Found in the frame of ``_run``, so that nothing has to be kept for the rare case that somebody asks.
+    """
+    frame = getattr(task.get_coro(), "cr_frame", None)
+    if frame is None or frame.f_code is not _run.__code__:
+        return None
+    exchange = frame.f_locals.get("exchange")
+    return exchange if isinstance(exchange, Exchange) else None
 
 
 def cancel_application(state: WorkerState, exchange: Exchange, on_end: Callable[[], None] | None) -> None:
@@ -91,7 +106,12 @@ def _ended(state: WorkerState, exchange: Exchange, on_end: Callable[[], None] | 
     if task is not None:  # else it began and ended at once
         exchange.task = None
         state.tasks.discard(task)
+        state.seat[RUNNING] = len(state.tasks)
+    if state.waiting is not None:
+        state.waiting.advance()
     if on_end is not None:
         on_end()
     if state.on_quiet is not None:
+        if exchange.phase == DONE and not exchange.disconnected and task not in state.cut:
+            state.finished += 1
         state.on_quiet()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from keepserve.asgi.exchange import HEAD_HELD, Exchange
+from keepserve.asgi.farewell import Farewell
 from keepserve.asgi.types import App
 from keepserve.config import Settings
 from keepserve.http1.engine import Http1Engine
@@ -20,11 +21,15 @@ from keepserve.http1.response import DefaultFields
 from keepserve.http2.encoding import EncodedFields
 from keepserve.http2.engines import ENGINES
 from keepserve.proxy.forwarded import TrustedPeers
+from keepserve.server.capacity import Capacity, open_files_limit
+from keepserve.server.health import HealthCheck
+from keepserve.server.phases import FRESH_GRACE, Phase
+from keepserve.server.queueing import WaitingQueue
 from keepserve.server.wheel import Wheel
 from keepserve.telemetry.access import AccessLog
 from keepserve.telemetry.reasons import CloseReason
-from keepserve.telemetry.scoreboard import Seat, private_seat
-from keepserve.wire.engine import Engine, Limits
+from keepserve.telemetry.scoreboard import CONNECTIONS, Seat, private_seat
+from keepserve.wire.engine import NEVER, Engine, Limits
 
 if TYPE_CHECKING:
     from keepserve.server.connection import Connection
@@ -60,7 +65,8 @@ class WorkerState:
     """Settings made ready for the hot path, and everything a connection reaches beside its socket.
 
     ``clock`` is monotonic seconds, ``wall`` seconds since the epoch, ``spread`` a random number
-    from 0 to 1 for the jitter; they are arguments so that tests can hold them still.
+    from 0 to 1 for the jitter, ``files`` the most files this process may have open (0: any number); they are
+    arguments so that tests can hold them still.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class WorkerState:
         wall: Callable[[], float] = time.time,
         spread: Callable[[], float] = random.random,
         seat: Seat | None = None,
+        files: int | None = None,
     ) -> None:
         self.settings = settings
         self.seat = seat if seat is not None else private_seat()
@@ -96,18 +103,46 @@ class WorkerState:
         self.trusted = TrustedPeers(settings.forwarded_allow_ips if settings.proxy_headers else ())
         self.wheel = Wheel(clock=clock, on_tick=self._refresh)
         self.connections: set[Connection] = set()
+        self.pending: dict[Connection, asyncio.Future[Any]] = {}
+        """Connections in the making (just accepted, or in a TLS handshake), and what they wait for."""
+        self.capacity = Capacity(
+            self.connections,
+            self.wheel,
+            clock,
+            settings.limit_connections,
+            open_files_limit() if files is None else files,
+            count=lambda: len(self.connections) + len(self.pending),
+        )
         self.tasks: set[asyncio.Task[None]] = set()
         """Applications running at present: what ``limit_concurrency`` counts."""
-        self.concurrency = settings.limit_concurrency or 0
+        self.waiting: WaitingQueue | None = None
+        """Requests that wait for one of ``limit_concurrency`` places; None without that limit."""
+        if places := settings.limit_concurrency:
+            self.waiting = WaitingQueue(self.wheel, self.tasks, places, settings.limit_concurrency_wait)
         self.context = contextvars.copy_context()
         self.app_state: dict[str, Any] = {}
-        self.draining = False
+        self.phase = Phase.SERVING
+        """How far the end of this worker has come; ``keepserve.server.drain`` moves it."""
+        self.leaving = False
+        """This worker ends because it is replaced: the server goes on."""
         self.idle_grace = settings.drain_idle
+        """Seconds that idle connections stay usable once they were told of the end."""
+        self.idle_until = NEVER
+        """When those that were idle as the end began have had that."""
+        self.farewell = Farewell()
+        self.farewell.enter(self.context)
+        self.health = HealthCheck(settings.health_path) if settings.health_path else None
+        self.cut: set[asyncio.Task[None]] = set()
+        """Applications that we have cancelled because the server could not wait for them."""
+        self.finished = 0
+        """Requests that were finished during the end."""
         self.accepted = 0
         self.requests = 0
         self.closed: dict[CloseReason, int] = dict.fromkeys(CloseReason, 0)
+        self.on_room: Callable[[], None] | None = None
+        """Called when a connection has ended: there may be room for another."""
         self.on_quiet: Callable[[], None] | None = None
-        """Called when a connection or a task ends while draining."""
+        """Called when a connection or a task ends, or a connection has come about or not, while draining."""
         # uvloop writes several buffers with one system call; the stock loop of 3.12.0-3.12.8 and
         # 3.13.0-3.13.1 never pauses in writelines (cpython#127655), so there they are joined.
         self.gathers_writes = type(loop).__module__.startswith("uvloop")
@@ -160,9 +195,55 @@ class WorkerState:
             if exchange.phase == HEAD_HELD:
                 exchange.flush_head()
 
+    @property
+    def draining(self) -> bool:
+        """This worker was told to end."""
+        return self.phase != Phase.SERVING
+
+    def part(self, engine: Engine, now: float) -> None:
+        """Tell an engine what the end of this worker has come to: before any, nothing.
+
+        In the lame duck only responses say it. HTTP/2's GOAWAY would send clients away who come back to us.
+        """
+        if self.phase == Phase.LAME_DUCK:
+            engine.announce(CloseReason.DRAINING)
+        elif self.phase >= Phase.CLOSING:
+            # Who comes late has not the full grace anew, or one after the other could hold the drain.
+            engine.drain(now, max(self.idle_until - now, min(self.idle_grace, FRESH_GRACE)))
+
+    def cut_off(self, task: asyncio.Task[None]) -> None:
+        """Cancel an application because the server cannot wait for it any longer."""
+        self.cut.add(task)
+        task.cancel()
+        task.add_done_callback(self._cut_off)
+
+    def _cut_off(self, task: asyncio.Task[None]) -> None:
+        # One that was cancelled before it began never reaches its own end, which says so otherwise.
+        if task in self.tasks:
+            self.tasks.discard(task)
+            if self.on_quiet is not None:
+                self.on_quiet()
+
     def connection_closed(self, connection: Connection, reason: CloseReason) -> None:
         """Count a closed connection."""
         self.closed[reason] += 1
         self.connections.discard(connection)
+        self._one_less()
+
+    def connection_failed(self, connection: Connection) -> None:
+        """Forget a connection that was accepted and did not come about."""
+        self.pending.pop(connection, None)
+        self._one_less()
+
+    def count_connections(self) -> None:
+        """Write down how many connections there are."""
+        self.seat[CONNECTIONS] = len(self.connections) + len(self.pending)
+
+    def _one_less(self) -> None:
+        self.count_connections()
+        if self.on_room is not None:
+            self.on_room()
+        if self.capacity.paused:
+            self.capacity.left()
         if self.on_quiet is not None:
             self.on_quiet()

@@ -69,6 +69,11 @@ class LingerClock:
         return self._bytes_left >= 0
 
     @property
+    def quiet_since(self) -> float:
+        """When the last byte came."""
+        return self._quiet_until - self._idle_timeout
+
+    @property
     def deadline(self) -> float:
         """When to stop waiting for the peer's close."""
         return min(self._until, self._quiet_until)

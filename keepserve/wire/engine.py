@@ -200,6 +200,13 @@ class Engine(Protocol):
         """No request is under way and not one byte of the next has come."""
 
     @property
+    def idle_since(self) -> float:
+        """Since when the connection could be closed without breaking off anything, or ``NEVER``: it could not.
+
+        That is when it became idle, or when the peer that is to close after our last word was last heard.
+        """
+
+    @property
     def ending(self) -> Ending:
         """How the connection is to end, if it is."""
 
@@ -255,8 +262,25 @@ class Engine(Protocol):
     def flushed(self, now: float) -> None:
         """Everything handed out has left this process."""
 
+    def announce(self, reason: CloseReason) -> None:
+        """Announce on the next response that the connection closes with it, and leave it alone until then.
+
+        For HTTP/1.1, where a response can say so (RFC 9112 §9.6). HTTP/2 says it by GOAWAY, which sends clients
+        away at once: that is ``drain``, and here nothing happens. The first reason counts.
+        """
+
     def drain(self, now: float, idle_grace: float) -> None:
-        """The server is stopping: announce it, keep idle HTTP/1.1 peers for ``idle_grace`` seconds."""
+        """The server is stopping: announce it, and keep HTTP/1.1 peers for ``idle_grace`` seconds of idleness.
+
+        These run from ``now`` or, for a connection that is busy, from when it becomes idle: its peer, whose
+        response had begun, has not been told. May be called again; what ends sooner counts.
+        """
+
+    def evict(self, now: float, unread: bool) -> None:
+        """The worker has too many connections: end the connection now if it has an ``idle_since``.
+
+        A busy one ends with its present response, if the protocol can say so. ``unread`` as for ``expire``.
+        """
 
     def conclude(self) -> None:
         """The connection is about to be closed, whatever is under way: say what is still to be said."""

@@ -157,18 +157,23 @@ async def test_a_fault_in_background_work_is_told_and_changes_nothing_for_the_cl
     assert len(caplog.records) == 2
 
 
-@pytest.mark.parametrize(("draining", "status", "logged"), [(False, 500, 1), (True, 503, 0)])
+@pytest.mark.parametrize(("by_us", "status", "logged"), [(False, 500, 1), (True, 503, 0)])
 @in_loop
-async def test_a_cancelled_application_is_a_fault_of_its_own_unless_the_server_is_stopping(
-    draining: bool, status: int, logged: int, caplog: pytest.LogCaptureFixture
+async def test_a_cancelled_application_is_a_fault_of_its_own_unless_the_server_is_at_its_limit(
+    by_us: bool, status: int, logged: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        raise asyncio.CancelledError
+        await asyncio.Event().wait()
 
     worker = Worker(app)
     client = worker.connect()
-    worker.state.draining = draining
     client.send(GET)
+    await turns()
+    (task,) = worker.state.tasks
+    if by_us:
+        worker.state.cut_off(task)
+    else:
+        task.cancel()
     await turns()
     assert client.statuses == [status]
     assert len(caplog.records) == logged

@@ -118,7 +118,14 @@ def test_a_scope_tells_what_its_connection_knows_of_itself() -> None:
     scope = scopes(get(b"/1"), get(b"/2"))[1]
     facts = scope["extensions"]["keepserve"]
     assert (facts["connection_id"], facts["request_number"], facts["connection_age"]) == (1, 2, 0.0)
-    assert sorted(facts) == ["connection_age", "connection_id", "request_number", "worker_pid"]
+    assert sorted(facts) == [
+        "connection_age",
+        "connection_id",
+        "draining",
+        "request_number",
+        "until_draining",
+        "worker_pid",
+    ]
     assert facts.get("nothing") is None
 
 

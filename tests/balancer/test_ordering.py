@@ -125,6 +125,34 @@ def test_a_stop_that_does_not_fit_names_every_summand_and_both_cures() -> None:
     assert "Set --drain-timeout 2 or less, or --stop-grace 28 or more" in message
 
 
+def test_a_lame_duck_is_a_summand_of_a_stop_that_does_not_fit() -> None:
+    (message,) = problems(stop_grace=30.0, drain_delay=5.0)
+    assert message.startswith("drain_delay (5 s, default) + drain_timeout (20 s, default) + ")
+    assert "= 33 s must not be longer than stop_grace (30 s, default)" in message
+    assert "Set --drain-timeout 17 or less, or --stop-grace 33 or more" in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "health_path", "warned"),
+    [
+        (OriginKind.FLAG, None, True),
+        (OriginKind.FLAG, "/healthz", False),
+        (OriginKind.PRESET, None, False),
+    ],
+)
+def test_a_lame_duck_of_ones_own_that_no_health_check_can_see_is_a_warning(
+    kind: OriginKind, health_path: str | None, warned: bool
+) -> None:
+    settings = Settings(drain_delay=5.0, health_path=health_path)
+    found, warnings = check_ordering(settings, {"drain_delay": Origin(kind, "--drain-delay")})
+    assert found == []
+    assert len(warnings) == warned
+    for warning in warnings:
+        assert str(warning).startswith("drain_delay (5 s, flag --drain-delay) announces a stop by health checks")
+        assert "Set --health-path /healthz" in str(warning)
+        assert warning.settings == ("drain_delay", "health_path")
+
+
 def test_a_stop_with_no_room_for_requests_at_all_says_so() -> None:
     (message,) = problems(stop_grace=5.0)
     assert "Shorten them, or --stop-grace 28 or more" in message

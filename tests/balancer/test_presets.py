@@ -75,6 +75,12 @@ def test_only_known_and_unchangeable_timeouts_are_fixed() -> None:
     }
 
 
+def test_a_lame_duck_is_preset_where_kubernetes_tells_proxies_late() -> None:
+    delays = {name: preset.drain_delay for name, preset in PRESETS.items() if preset.drain_delay}
+    assert delays == {"ingress-nginx": 5.0, "istio": 5.0, "linkerd": 5.0}
+    assert all("lame duck" in PRESETS[name].note for name in (*delays, "alb", "nlb"))
+
+
 @pytest.mark.parametrize("text", ["alb", "ALB", " alb ", "Classic_ELB"])
 def test_names_are_found_in_any_spelling_of_case(text: str) -> None:
     assert find_preset(text).name in ("alb", "classic-elb")

@@ -94,6 +94,33 @@ def test_an_idle_timeout_of_ones_own_wins_over_the_preset() -> None:
     assert resolution.warnings == []
 
 
+def test_a_preset_may_have_a_lame_duck() -> None:
+    resolution = of(lb="istio")
+    assert (resolution.settings.drain_delay, str(resolution.origins["drain_delay"])) == (5.0, "preset istio")
+    assert (resolution.problems, resolution.warnings) == ([], [])
+    assert str(of(lb="alb").origins["drain_delay"]) == "default"
+
+
+def test_a_lame_duck_of_ones_own_wins_over_the_preset_even_if_it_is_none() -> None:
+    resolution = of(lb="istio", drain_delay="0")
+    assert (resolution.settings.drain_delay, str(resolution.origins["drain_delay"])) == (0.0, "flag --drain-delay")
+    assert len(of(lb="istio", drain_delay="soon").problems) == 1
+
+
+def test_a_presets_lame_duck_counts_against_the_orchestrators_patience() -> None:
+    message = only(of(lb="istio", stop_grace="30").problems)
+    assert message.startswith("drain_delay (5 s, preset istio) + ")
+
+
+def test_a_health_path_begins_with_a_slash() -> None:
+    assert of(health_path="/healthz").problems == []
+    message = only(of(health_path="healthz").problems)
+    assert message == (
+        'health_path (healthz, flag --health-path) must begin with "/", as the path of every request does. '
+        "Set --health-path /healthz."
+    )
+
+
 def test_contradicting_a_balancer_that_cannot_be_changed_is_a_warning() -> None:
     message = only(of(lb="gcp", lb_idle_timeout="60").warnings)
     assert "keeps idle connections for 600 s and cannot be changed" in message
@@ -232,6 +259,9 @@ def test_settings_that_need_each_other(options: dict[str, Any], words: str) -> N
 
 def test_settings_without_effect_are_warnings() -> None:
     assert "has no effect without --reload" in only(of(reload_dir=("src",)).warnings)
+    unused = of(access_log_file="access.log", access_log=False)
+    assert "access_log_file (access.log" in only(unused.warnings)
+    assert "has no effect with --no-access-log" in only(unused.warnings)
     assert "clients are not asked" in only(of(ssl_certfile="c", ssl_ca_certs="a").warnings)
 
 

@@ -43,6 +43,22 @@ def test_a_stop_that_is_cut_short_is_marked() -> None:
     assert "give the orchestrator's patience as --stop-grace" in draw_timeline(Settings(), {})
 
 
+def test_a_lame_duck_comes_first_and_shifts_the_rest() -> None:
+    drawn = draw_timeline(Settings(drain_delay=10.0, stop_grace=40.0), {}, unicode=False).splitlines()
+    assert drawn[8:] == [
+        "A stop, in seconds since the signal",
+        "  lame duck  |---------|                                   10 s  drain_delay (default)",
+        "  idle                 |----|                               5 s  drain_idle (default)",
+        "  requests             |-------------------|               20 s  drain_timeout (default)",
+        "  cancelled                                |--|             3 s  drain_cancel (default)",
+        "  shutdown                                    |----|        5 s  shutdown_timeout (default)",
+        "  killed     |---------------------------------------|     40 s  stop_grace (default)",
+        "  ok: ends after 38 s at the latest, 2 s before the kill",
+    ]
+    late = draw_timeline(Settings(drain_delay=10.0, stop_grace=30.0), {}, unicode=False)
+    assert "!! may need 38 s, but is killed 8 s before that" in late
+
+
 def test_without_a_balancer_there_is_no_bar_for_it() -> None:
     drawn = draw_timeline(Settings(lb_idle_timeout=0.0), {})
     assert "lb_idle_timeout" not in drawn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +15,12 @@ from tests.support.tools import find_tool
 CONFIGURATION = ROOT / "deploy" / "nginx" / "nginx.conf"
 
 
-def adapted(directory: Path, port: int, backend: int, *, idle: str | None = None) -> str:
-    """The deployed configuration for this machine; each replaced text has to be there exactly once."""
+def adapted(directory: Path, port: int, *backends: int, idle: str | None = None) -> str:
+    """The deployed configuration for this machine; each replaced text has to be there exactly once.
+
+    Several ``backends`` are what its comment says: a line each. Open-source NGINX has passive health checks only: a
+    server that refused a connection is left alone for ``fail_timeout``; its workers agree on that by the zone.
+    """
     text = CONFIGURATION.read_text()
     user = "user root;" if os.geteuid() == 0 else ""
     temporary = "".join(
@@ -30,7 +35,7 @@ def adapted(directory: Path, port: int, backend: int, *, idle: str | None = None
         "\nhttp {\n": f"\nhttp {{\n{temporary}\n",
         "listen 80;": f"listen 127.0.0.1:{port};",
         "listen [::]:80;": "",
-        "        server 127.0.0.1:8000;": f"        server 127.0.0.1:{backend};",
+        "        server 127.0.0.1:8000;": _servers(backends),
     }
     if idle is not None:
         changes["        keepalive_timeout 60s;"] = f"        keepalive_timeout {idle};"
@@ -40,27 +45,59 @@ def adapted(directory: Path, port: int, backend: int, *, idle: str | None = None
     return text
 
 
+def _servers(backends: tuple[int, ...]) -> str:
+    if len(backends) == 1:
+        return f"        server 127.0.0.1:{backends[0]};"
+    lines = [f"        server 127.0.0.1:{backend} max_fails=1 fail_timeout=1s;" for backend in backends]
+    return "\n".join(["        zone keepserve 64k;", *lines])
+
+
 def arguments(binary: str, directory: Path) -> list[str]:
     """NGINX's command line, with everything it reads and writes below ``directory``."""
     return [binary, "-p", str(directory), "-c", str(directory / "nginx.conf"), "-e", str(directory / "error.log")]
 
 
 @contextlib.contextmanager
-def nginx(directory: Path, backend: int, *, idle: str | None = None) -> Iterator[int]:
-    """NGINX in front of ``backend``; gives its port. ``idle`` is the upstream keep-alive time, NGINX's notation.
+def nginx(directory: Path, *backends: int, idle: str | None = None, refusals: bool = False) -> Iterator[int]:
+    """NGINX in front of ``backends``; gives its port. ``idle`` is the upstream keep-alive time, NGINX's notation.
 
-    Whatever it had to complain about is a failure.
+    Whatever it had to complain about is a failure, but with ``refusals`` not that a backend refused a connection.
     """
     binary = find_tool("nginx", "nginx-light")
     directory.mkdir()
     port = free_port()
-    (directory / "nginx.conf").write_text(adapted(directory, port, backend, idle=idle))
+    (directory / "nginx.conf").write_text(adapted(directory, port, *backends, idle=idle))
     # One file for both: what it says before it has read its configuration, and its error log.
     command = [*arguments(binary, directory), "-g", "daemon off;"]
-    with listening(command, port, directory / "error.log", complaints=_complaints):
+    # That a large body went through a file is no complaint.
+    harmless = ["is buffered to a temporary file"]
+    if refusals:
+        harmless += [
+            "(111: Connection refused) while connecting",
+            "upstream server temporarily disabled while connecting",
+        ]
+
+    def complaints(log: str) -> str:
+        return "\n".join(line for line in log.splitlines() if not any(text in line for text in harmless))
+
+    with listening(command, port, directory / "error.log", complaints=complaints):
         yield port
 
 
-def _complaints(log: str) -> str:
-    """What NGINX logged, but for its remark that a large body went through a file."""
-    return "\n".join(line for line in log.splitlines() if "is buffered to a temporary file" not in line)
+_PASSED_ON = re.compile(r" upstream=(\S+(?:, \S+)+) connect=(\S+(?:, \S+)+) ")
+
+
+def passed_on(directory: Path) -> tuple[int, list[str]]:
+    """How many requests NGINX gave to another backend; and those lines of its log where that was not safe.
+
+    It is safe when no connection to the backend before came about: nothing of the request was sent then, and
+    ``connect`` has no time.
+    """
+    lines = [line for line in (directory / "access.log").read_text().splitlines() if _PASSED_ON.search(line)]
+    unsafe = []
+    for line in lines:
+        found = _PASSED_ON.search(line)
+        assert found is not None
+        if any(time != "-" for time in found[2].split(", ")[:-1]):
+            unsafe.append(line)
+    return len(lines), unsafe

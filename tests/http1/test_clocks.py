@@ -8,7 +8,7 @@ from keepserve.http1.response import DefaultFields
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.wire.engine import NEVER, Ending
 from tests.http1.cases import HOST, NEXT, chunked, get, post
-from tests.support.driver import Driver
+from tests.support.driver import PARSER_NAMES, Driver
 
 EARLY = 0.001
 """Seconds before a deadline at which nothing may have happened yet."""
@@ -362,6 +362,82 @@ def test_a_drain_does_not_drop_pipelined_requests_whose_client_reads_slowly() ->
     driver.respond()
     assert driver.statuses == [200, 200]
     assert driver.reason is CloseReason.DRAINING
+
+
+@pytest.mark.parametrize("parser", PARSER_NAMES)
+def test_an_announced_close_comes_with_the_next_answer_and_leaves_an_idle_connection_alone(parser: str) -> None:
+    driver = Driver(parser, keep_alive_timeout=80.0).feed(get()).flush()
+    driver.engine.announce(CloseReason.DRAINING)
+    assert (driver.deadline, driver.ending, driver.engine.idle) == (80.0, Ending.OPEN, True)
+    driver.at(80.0 - EARLY)
+    assert driver.ending == Ending.OPEN
+    driver.feed(NEXT)
+    assert [answer.closes for answer in driver.answers] == [False, True]
+    assert (driver.reason, driver.ending) == (CloseReason.DRAINING, Ending.LINGER)
+
+
+@pytest.mark.parametrize("parser", PARSER_NAMES)
+def test_an_announced_close_without_another_request_is_the_idle_close_it_would_have_been(parser: str) -> None:
+    driver = Driver(parser)
+    driver.engine.announce(CloseReason.DRAINING)
+    check_deadline(driver, 80.0, CloseReason.IDLE_TIMEOUT)
+
+
+def test_the_first_reason_to_close_is_the_one_that_is_announced() -> None:
+    driver = Driver()
+    driver.engine.announce(CloseReason.MAX_AGE)
+    driver.engine.drain(0.0, 5.0)
+    driver.engine.announce(CloseReason.DRAINING)
+    driver.feed(get())
+    assert driver.reason is CloseReason.MAX_AGE
+
+
+@pytest.mark.parametrize("parser", PARSER_NAMES)
+def test_a_close_announced_too_late_for_a_response_leaves_its_connection_for_the_next(parser: str) -> None:
+    driver = Driver(parser, app=None).feed(get())
+    driver.respond(body=b"some", complete=False)
+    driver.engine.announce(CloseReason.DRAINING)
+    driver.send(b"more", complete=True).flush()
+    assert (driver.ending, driver.deadline) == (Ending.OPEN, 80.0)
+    driver.feed(NEXT)
+    driver.respond()
+    assert [answer.closes for answer in driver.answers] == [False, True]
+
+
+@pytest.mark.parametrize("parser", PARSER_NAMES)
+def test_a_peer_whose_response_had_begun_before_the_drain_has_the_full_grace_after_it(parser: str) -> None:
+    """It was not told, and may send its next request the moment the response ends."""
+    driver = Driver(parser, app=None).feed(get())
+    driver.respond(body=b"some", complete=False)
+    driver.engine.drain(10.0, 5.0)
+    driver.now = 18.0
+    driver.send(b"more", complete=True).flush()
+    check_deadline(driver, 23.0, CloseReason.DRAINING)
+
+
+@pytest.mark.parametrize("parser", PARSER_NAMES)
+def test_a_second_drain_may_shorten_the_grace_but_not_prolong_it(parser: str) -> None:
+    driver = Driver(parser)
+    driver.engine.drain(0.0, 75.0)
+    assert driver.deadline == 75.0
+    driver.engine.drain(10.0, 70.0)
+    assert driver.deadline == 75.0
+    driver.engine.drain(12.0, 5.0)
+    check_deadline(driver, 17.0, CloseReason.DRAINING)
+
+
+def test_a_drain_after_an_announcement_begins_the_grace() -> None:
+    driver = Driver()
+    driver.engine.announce(CloseReason.DRAINING)
+    driver.engine.drain(10.0, 5.0)
+    check_deadline(driver, 15.0, CloseReason.DRAINING)
+
+
+def test_unread_bytes_that_were_only_an_empty_line_buy_one_more_grace() -> None:
+    driver = Driver()
+    driver.engine.drain(0.0, 5.0)
+    driver.at(5.0, unread=True).feed(b"\r\n").flush()
+    check_deadline(driver, 10.0, CloseReason.DRAINING)
 
 
 def test_a_drain_never_makes_an_idle_connection_live_longer() -> None:

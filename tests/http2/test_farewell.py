@@ -309,6 +309,22 @@ def test_a_stop_before_the_preface_lets_the_client_come_in(connect: Connect) -> 
     assert peer.ending == Ending.LINGER
 
 
+def test_an_announced_close_leaves_a_connection_alone_until_the_drain(connect: Connect) -> None:
+    """A client that is told to go while the server accepts would only come back."""
+    peer = connect()
+    peer.feed(get(1))
+    peer.engine.announce(CloseReason.DRAINING)
+    peer.flush()
+    assert (peer.goaways, peer.reason, peer.ending) == ([], None, Ending.OPEN)
+    peer.answer(1)
+    peer.feed(get(3))
+    peer.answer(3)
+    assert all(peer.response(number).whole for number in (1, 3))
+    assert (peer.goaways, peer.reason) == ([], None)
+    stop(peer)
+    assert (peer.goaways, peer.reason) == ([ANNOUNCED], CloseReason.DRAINING)
+
+
 # Other reasons.
 
 

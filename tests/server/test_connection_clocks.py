@@ -145,7 +145,7 @@ async def test_above_the_limit_of_running_requests_the_answer_is_503_and_the_con
             await gate.wait()
         await answer(send)
 
-    worker = Worker(app, limit_concurrency=2)
+    worker = Worker(app, limit_concurrency=2, limit_concurrency_wait=0.0)
     idle = [worker.connect() for _ in range(10)]
     busy = [worker.connect() for _ in range(2)]
     for client in busy:
@@ -173,7 +173,7 @@ async def test_an_application_that_works_on_after_its_response_still_counts_as_r
         await answer(send)
         await gate.wait()
 
-    worker = Worker(app, limit_concurrency=1)
+    worker = Worker(app, limit_concurrency=1, limit_concurrency_wait=0.0)
     client = worker.connect()
     client.send(GET)
     await turns()
@@ -220,7 +220,7 @@ async def test_a_drain_gives_idle_connections_their_grace_and_closes_them() -> N
     worker = Worker(drain_idle=5.0)
     client = worker.connect()
     worker.tick()
-    client.connection.drain(worker.clock())
+    worker.drain.stop()
     worker.live(4.9)
     assert client.transport.events == []
     worker.live(0.3)
@@ -232,7 +232,8 @@ async def test_a_drain_gives_idle_connections_their_grace_and_closes_them() -> N
 @in_loop
 async def test_a_connection_accepted_while_draining_is_served_once() -> None:
     worker = Worker(drain_idle=5.0)
-    worker.state.draining = True
+    worker.listeners.pending = 1
+    worker.drain.stop()
     client = worker.connect()
     client.send(GET)
     await turns()
@@ -256,7 +257,7 @@ async def test_a_cut_tells_the_client_that_its_answer_will_not_come(begun: bool)
     client = worker.connect()
     client.send(GET)
     await turns()
-    client.connection.drain(worker.clock())
+    worker.drain.stop()
     client.connection.cut()
     await turns()
     (said,) = client.answers()

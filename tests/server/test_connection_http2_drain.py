@@ -194,18 +194,18 @@ async def test_what_runs_at_the_end_of_the_drain_is_cut_visibly() -> None:
             await send(body(b"some", more=True))
         await gate.wait()
 
-    worker = Worker(app)
+    worker = Worker(app, drain_timeout=5.0)
     client = Http2Client(worker)
     client.send(get(1, b"/begun"), get(3, b"/not"))
     await client.turn()
     stop(worker)
     await client.turn()
     client.pong()
-    for task in list(worker.state.tasks):
-        task.cancel()
+    worker.live(5.0)
+    assert not client.transport.lost
+    worker.live(0.6)
     await client.turn()
-    for connection in list(worker.state.connections):
-        connection.cut()
+    worker.drain.look()
     await client.turn()
     assert client.reset_code(1) == Code.CANCEL
     assert (client.response(3).status, client.whole(3)) == (503, True)

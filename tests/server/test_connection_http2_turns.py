@@ -140,7 +140,7 @@ async def test_requests_given_up_in_the_read_they_came_in_never_run() -> None:
 @in_loop
 async def test_above_the_workers_limit_requests_are_refused_and_may_be_tried_again() -> None:
     app = Slow()
-    worker = Worker(app, limit_concurrency=3)
+    worker = Worker(app, limit_concurrency=3, limit_concurrency_wait=0.0)
     client, other = Http2Client(worker), Http2Client(worker)
     client.send(*(get(number, b"/%d" % number) for number in (1, 3, 5, 7)))
     other.send(get(1, b"/other"))

@@ -9,6 +9,7 @@ from typing import Any
 
 from keepserve.config import Settings
 from keepserve.server.connection import Connection
+from keepserve.server.drain import Drain
 from keepserve.server.state import WorkerState
 from keepserve.wire.engine import Ending
 from tests.support.answers import Answer, read_answers
@@ -96,6 +97,18 @@ class Client:
         return self.connection.engine.ending
 
 
+class Listeners:
+    """Listening sockets that only remember what was done to them; ``pending`` are connections in the making."""
+
+    def __init__(self) -> None:
+        self.closed: list[str] = []
+        self.pending = 0
+
+    def close(self, *, empty: bool) -> None:
+        """Stop accepting."""
+        self.closed.append("emptied" if empty else "left to siblings")
+
+
 class Worker:
     """What all connections share, with clocks that a test moves. Make it inside a running loop."""
 
@@ -114,14 +127,22 @@ class Worker:
             wall=self.wall,
             spread=lambda: 0.5,
         )
+        self.listeners = Listeners()
+        self.drain = Drain(self.state, self.listeners)
+        """``stop()``, ``leave()`` and ``hurry()`` begin the worker's end; time and ``look()`` move it on."""
 
     def connect(self, capacity: int | None = None, *, tls: bool = False, **facts: Any) -> Client:
         """Accept a connection; see ``FakeTransport``."""
-        return Client(self, FakeTransport(capacity, **facts), tls)
+        client = Client(self, FakeTransport(capacity, **facts), tls)
+        if len(self.state.connections) > self.state.capacity.watch:
+            self.state.capacity.enter()  # as the acceptor does
+        return client
 
     def tick(self, seconds: float = 0.0) -> None:
-        """Let time pass, and the wheel look."""
+        """Let time pass, and the wheel look; the end of the worker goes on if it has begun."""
         self.state.wheel.sweep(self.clock.advance(seconds))
+        if self.state.draining:
+            self.drain.look()
 
     def live(self, seconds: float) -> None:
         """Let time pass as it does, in ticks."""

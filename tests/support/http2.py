@@ -89,9 +89,7 @@ class Http2Client:
 
 def stop(worker: Worker) -> None:
     """What the server does first when it is told to stop."""
-    worker.state.draining = True
-    for connection in list(worker.state.connections):
-        connection.drain(worker.clock())
+    worker.drain.stop()
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:

@@ -28,9 +28,9 @@ NO_LIMIT = 2**31 - 1
 
 
 def load_and_stop(
-    server: ServerProcess, seed: int, connections: int = CONNECTIONS
+    server: ServerProcess, seed: int, connections: int = CONNECTIONS, number: signal.Signals = signal.SIGTERM
 ) -> tuple[float, dict[str, object]]:
-    """Stop a server at some moment of the load; when that was, and what became of the requests."""
+    """Signal a server at some moment of the load; when that was, and what became of the requests."""
     load = subprocess.Popen(
         [sys.executable, "-m", LOAD, str(server.port), str(connections), str(STREAMS), str(seed)],
         cwd=ROOT,
@@ -42,7 +42,7 @@ def load_and_stop(
         assert load.stdout is not None
         assert load.stdout.readline() == "going\n"
         time.sleep(random.Random(seed).uniform(0.0, 0.3))
-        server.send_signal(signal.SIGTERM)
+        server.send_signal(number)
         began = time.monotonic()
         told, _ = load.communicate(timeout=PATIENCE)
     finally:
@@ -63,6 +63,19 @@ def test_no_request_is_lost_when_a_busy_server_is_told_to_stop(tmp_path: Path, n
     assert isinstance(result["completed"], int)
     assert result["completed"] >= CONNECTIONS * STREAMS
     assert seconds < 6, "nothing is left to wait for"
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_no_request_is_lost_when_the_workers_are_replaced(tmp_path: Path, number: int) -> None:
+    """SIGHUP: all these connections are told to go, and others find a server that has never been away."""
+    with serving(f"{LOAD}:app", "--no-access-log", directory=tmp_path, workers=1 + number % 2) as server:
+        _, result = load_and_stop(server, 2000 + number, number=signal.SIGHUP)
+        server.said("Reloaded in")
+        with Http2(server.port) as client:
+            client.tell(get(1))
+            while not client.peer.streams[1].response.whole:
+                assert client.listen()
+    assert (result["lost"], result["losses"], result["resets"]) == (0, [], 0)
 
 
 def test_the_reference_engine_loses_none_either(tmp_path: Path) -> None:
