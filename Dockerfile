@@ -35,9 +35,10 @@ EXPOSE 8000
 STOPSIGNAL SIGTERM
 
 # Any answer below 500 is healthy: that the server and the application answer is the question, not what is
-# at "/". HEALTH_PATH names a better path. For TLS or a Unix socket write a HEALTHCHECK of your own.
+# at "/". KEEPSERVE_HEALTH_PATH, which keepserve answers itself, is asked for instead where it is set, and HEALTH_PATH
+# before both. For TLS or a Unix socket write a HEALTHCHECK of your own.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import http.client, os, sys; e = os.environ; port = int(e.get('KEEPSERVE_PORT') or e.get('PORT') or 8000); c = http.client.HTTPConnection('127.0.0.1', port, timeout=4); c.request('GET', e.get('HEALTH_PATH') or '/', headers={'Connection': 'close', 'User-Agent': 'healthcheck'}); sys.exit(c.getresponse().status >= 500)"]
+    CMD ["python", "-c", "import http.client, os, sys; e = os.environ; port = int(e.get('KEEPSERVE_PORT') or e.get('PORT') or 8000); c = http.client.HTTPConnection('127.0.0.1', port, timeout=4); c.request('GET', e.get('HEALTH_PATH') or e.get('KEEPSERVE_HEALTH_PATH') or '/', headers={'Connection': 'close', 'User-Agent': 'healthcheck'}); sys.exit(c.getresponse().status >= 500)"]
 
 # Exec form: keepserve is process 1 and gets the signals itself; no shell stands between.
 ENTRYPOINT ["keepserve"]

@@ -148,7 +148,8 @@ def server(status: int) -> Iterator[tuple[int, list[str]]]:
 def health(**environment: str) -> int:
     command = health_command()
     assert command[0] == "python"
-    environ = {name: value for name, value in os.environ.items() if name not in ("PORT", "KEEPSERVE_PORT")}
+    environ = {name: value for name, value in os.environ.items() if name not in ("PORT", "HEALTH_PATH")}
+    environ = {name: value for name, value in environ.items() if not name.startswith("KEEPSERVE_")}
     checked = subprocess.run(
         [sys.executable, "-I", *command[1:]], env={**environ, **environment}, capture_output=True, timeout=30
     )
@@ -166,6 +167,13 @@ def test_the_health_check_finds_the_port_and_path_the_container_was_given() -> N
     with server(200) as (port, asked):
         assert health(PORT=str(port), HEALTH_PATH="/ready") == 0
     assert asked == ["/ready"]
+
+
+def test_the_health_check_asks_for_the_path_that_keepserve_answers_itself() -> None:
+    with server(200) as (port, asked):
+        assert health(PORT=str(port), KEEPSERVE_HEALTH_PATH="/health") == 0
+        assert health(PORT=str(port), KEEPSERVE_HEALTH_PATH="/health", HEALTH_PATH="/ready") == 0
+    assert asked == ["/health", "/ready"]
 
 
 def test_the_health_check_fails_when_nobody_listens() -> None:

@@ -97,6 +97,7 @@ class Exchange:
         "_given",
         "_left_alone",
         "_trailers",
+        "_uploaded",
         "_waiter",
         "_wire",
         "client",
@@ -135,6 +136,12 @@ class Exchange:
         """More of the request body is buffered than should be."""
         return self._body is not None and self._body_size > BODY_HIGH_WATER
 
+    @property
+    def whole_since(self) -> float:
+        """When the last of the request came; it may still be coming if not ``request.complete``."""
+        # Most requests come whole: for them nothing is set.
+        return getattr(self, "_uploaded", self.started)
+
     def feed(self, event: Body) -> None:
         """Take more of the request body."""
         if event.data and self.phase != DONE:
@@ -149,6 +156,7 @@ class Exchange:
             self._body_size += len(event.data)
         if event.complete:
             self.request.complete = True
+            self._uploaded = self._wire.now()
         self._wake()
 
     def disconnect(self) -> None:

@@ -141,6 +141,11 @@ class Http1Engine(OneAtATime):
         return self._linger.quiet_since if self._linger is not None else NEVER
 
     @property
+    def ready_at(self) -> float:
+        """When the last response was flushed, also when the connection has ended since; ``NEVER``: not yet."""
+        return self._ready_at
+
+    @property
     def _waiting(self) -> bool:
         """Pipelined bytes wait though their turn has come: the client is to read its answers first.
 
@@ -445,6 +450,10 @@ class Http1Engine(OneAtATime):
         elif self.ending == Ending.LINGER and self._linger is None:
             limits = self._limits
             self._linger = LingerClock(limits.linger_timeout, limits.linger_idle_timeout, limits.linger_bytes, now)
+
+    def obey(self, limits: Limits) -> None:
+        """From now on these are the limits."""
+        self._limits = limits
 
     def announce(self, reason: CloseReason) -> None:
         """Announce on the next response that the connection closes with it; one that is idle stays until then."""

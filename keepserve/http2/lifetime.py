@@ -96,6 +96,11 @@ class Lifetime(Control):
         """When the last stream was done and flushed; ``NEVER``: one is open, or the connection is ending."""
         raise NotImplementedError
 
+    @property
+    def ready_at(self) -> float:
+        """When the last stream was done and flushed, also when the connection has ended since; ``NEVER``: not yet."""
+        return self._ready_at
+
     def _answer_or_reset(self, stream: Stream, status: int, detail: str) -> None:
         """Answer a request that was handed out, if its response has not begun; otherwise the reset must tell."""
         raise NotImplementedError
@@ -125,6 +130,10 @@ class Lifetime(Control):
             self._give_up(state, ErrorCode.INTERNAL_ERROR if failed else ErrorCode.CANCEL)
 
     # The end.
+
+    def obey(self, limits: Limits) -> None:
+        """From now on these are the limits."""
+        self._limits = limits
 
     def announce(self, reason: CloseReason) -> None:
         """A response of HTTP/2 has no word for it; ``drain`` says GOAWAY when the time has come."""

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Set
 from types import FrameType
 from typing import Any
 
@@ -60,7 +61,7 @@ def worker_main(context: WorkerContext) -> int:
             unending = runner.run(_serve(context))
             if unending:
                 # The runner would wait for them, and the supervisor would have to kill us.
-                logger.warning("%d tasks do not end although they were cancelled; they are left behind", unending)
+                logger.warning("Tasks that do not end although they were cancelled are left behind: %d", unending)
                 stack.pop_all()
     except (AppLoadError, LifespanError) as error:
         logger.error("%s", error, exc_info=error.__cause__ if error.show_traceback else None)
@@ -104,18 +105,21 @@ async def _serve(context: WorkerContext) -> int:
     finally:
         heart.stop()
         link.disconnect()
-    return await _end_tasks()
+    return await _end_tasks(server.state.cut if server.state is not None else set())
 
 
-async def _end_tasks() -> int:
-    """Cancel what the application has left running on the loop; how many tasks do not end for all that."""
+async def _end_tasks(cut: Set[asyncio.Task[None]]) -> int:
+    """Cancel what the application has left running on the loop; how many tasks do not end for all that.
+
+    Those in ``cut`` were cancelled in the course of the stop, and have had their time.
+    """
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
+    others = tasks - cut
+    for task in others:
         task.cancel()
-    if not tasks:
-        return 0
-    _, unending = await asyncio.wait(tasks, timeout=LAST_TASKS)
-    return len(unending)
+    if others:
+        await asyncio.wait(others, timeout=LAST_TASKS)
+    return sum(not task.done() for task in tasks)
 
 
 def _too_late(sockets: list[socket.socket]) -> BindError:

@@ -17,6 +17,7 @@ from typing import Any
 
 from keepserve.server.balance import Balance
 from keepserve.server.connection import Connection
+from keepserve.server.deafness import HANDSHAKE, deafen
 from keepserve.server.state import WorkerState
 from keepserve.telemetry.scoreboard import ACCEPTED, FULL, LEAVING, LIFE, STAGE, Scoreboard
 
@@ -60,6 +61,8 @@ class Acceptor:
             }
         self._balance = Balance(board, number) if board is not None else None
         self._listening = False
+        self._closing: asyncio.TimerHandle | None = None
+        self._aborting = False
         self._paused = False
         self._again: asyncio.Handle | None = None
         """The next look at the sockets, while the loop does not watch them."""
@@ -69,12 +72,12 @@ class Acceptor:
         state.capacity.door = self
 
     @property
-    def pending(self) -> dict[Connection, asyncio.Future[Any]]:
-        """Connections in the making: just accepted, or in a TLS handshake.
+    def pending(self) -> bool:
+        """Somebody may still come: sockets are being closed, or connections are in the making.
 
-        ``state.on_quiet`` is called when one does not come about; the others have become ``state.connections``.
+        ``state.on_quiet`` is called when that changes; connections that come about are ``state.connections``.
         """
-        return self._state.pending
+        return self._closing is not None or bool(self._state.pending)
 
     def listen(self) -> None:
         """Begin to accept. Raises OSError when another server has taken an address meanwhile."""
@@ -84,7 +87,9 @@ class Acceptor:
             if sock.family != socket.AF_UNIX:
                 # Accepted sockets inherit it. asyncio sets it only where the protocol's number is spelled out.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.listen(self._state.settings.backlog)
+            if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                # One that listens already may be a service manager's, with a backlog of its choice.
+                sock.listen(self._state.settings.backlog)
         self._listening = True
         self._watch()
 
@@ -103,30 +108,59 @@ class Acceptor:
     def close(self, *, empty: bool) -> None:
         """Stop accepting and close the sockets.
 
-        With ``empty`` every connection that the system has established for us is taken first: its client may
-        have sent a request, and would be reset. That is for the end of the whole server; without it, other
-        workers go on with the same queue. Limits and balance no longer count.
+        With ``empty``, for the end of the whole server, every connection that the system has established for us is
+        taken first: its client may have sent a request, and would be reset. Where nobody can be kept from connecting
+        meanwhile (`deafness`) that is done at once, else when handshakes under way have had their time. Without
+        ``empty`` other workers go on with the same queue. Limits and balance no longer count.
         """
         self._ignore()
         listening, self._listening = self._listening, False
         self._state.seat[STAGE] = LEAVING
+        if empty and listening:
+            # All of them, before anything else.
+            deaf = [deafen(listener.sock) for listener in self._listeners]
+            self._empty()
+            if any(deaf):
+                self._closing = self._state.loop.call_later(HANDSHAKE, self._close_empty)
+                return
+        self._close()
+
+    def _close_empty(self) -> None:
+        self._closing = None
+        self._empty()
+        self._close()
+        if self._state.on_quiet is not None:
+            self._state.on_quiet()
+
+    def _close(self) -> None:
         for listener in self._listeners:
-            if empty and listening:
-                # No more than can have waited: those who keep connecting must not keep us here.
-                for _ in range(self._state.settings.backlog + 1):
-                    try:
-                        self._take(listener.sock.accept()[0])
-                    except ConnectionAbortedError:
-                        continue
-                    except OSError:
-                        break  # empty (EAGAIN), or no more descriptors: then nothing can be accepted anyway
             listener.sock.close()
         self._listeners.clear()
 
+    def _empty(self) -> None:
+        """Take everybody who waits."""
+        for listener in self._listeners:
+            # No more than can have waited: those who keep connecting must not keep us here.
+            for _ in range(self._state.settings.backlog + 1):
+                try:
+                    self._take(listener.sock.accept()[0])
+                except ConnectionAbortedError:
+                    continue
+                except OSError:
+                    break  # empty (EAGAIN), or no more descriptors: then nothing can be accepted anyway
+
     def abort_pending(self) -> None:
-        """Give up the connections that are still in the making; they are gone when the loop has turned."""
-        for waiter in self.pending.values():
-            waiter.cancel()
+        """Give up whoever may still come; connections in the making are gone when the loop has turned."""
+        if self._closing is not None:
+            self._closing.cancel()
+            self._closing = None
+            self._close()
+        self._aborting = True
+        if self._tls:
+            # Without TLS they come about in the loop's next turn, and uvloop forgets to tell a connection of its end
+            # whose making is cancelled at that moment.
+            for waiter in self._state.pending.values():
+                waiter.cancel()
 
     # Within.
 
@@ -219,9 +253,11 @@ class Acceptor:
         try:
             waiter = making.send(None)
         except (Exception, asyncio.CancelledError) as end:
-            if connection in self.pending:  # else all is well, and this is StopIteration
+            if connection in self._state.pending:  # else all is well, and this is StopIteration
                 logger.debug("A connection did not come about: %r", end)
                 self._state.connection_failed(connection)
+            elif self._aborting:
+                connection.abort()
         else:
             waiter.add_done_callback(lambda _: self._go_on(connection, making))
 

@@ -27,7 +27,7 @@ tens of milliseconds now and then; a worker that hangs delays a connection by so
 MANY = 128
 """For each so many connections a worker may be ahead by one more."""
 
-BRIEF = 32
+BRIEF = 16
 """For each so many of its connections that ended within a second, a worker may be ahead by one more."""
 
 _FRESH = 0.001
@@ -65,13 +65,16 @@ class Balance:
 
     def wait(self, now: float) -> float:
         """A connection waits: 0 when this worker may take it, else the seconds after which to ask again."""
+        own = self._seat[CONNECTIONS]
+        if not own:
+            self._waiting_since = None
+            return 0.0  # nobody has fewer
         if now >= self._fresh_until:
             self._fresh_until = now + _FRESH
             self._others = list(self._serving_others())
         if not self._others:
             self._waiting_since = None
             return 0.0
-        own = self._seat[CONNECTIONS]
         lead = own - min([seat[CONNECTIONS] for _, seat in self._others])
         if lead <= 0 or lead <= self._tolerance(own, now):
             self._waiting_since = None

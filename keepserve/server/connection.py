@@ -79,6 +79,8 @@ class Connection(Hosting, asyncio.Protocol):
         self.number = state.accepted
         state.pending.pop(self, None)
         state.connections.add(self)
+        if state.overdue.asleep:
+            state.overdue.wake()
         if state.phase:
             state.part(self.engine, now)
         self._touched = True
@@ -271,6 +273,7 @@ class Connection(Hosting, asyncio.Protocol):
         if self._half_closed and peer_is_dead(self._transport):
             self.abort()
             return NEVER
+        self.state.idle_watch.bear_with(engine, now)
         # Rule 5 of the house: before an idle close, look once more. What has arrived is served.
         unread = engine.idle and unread_bytes(self._transport) > 0
         for event in engine.expire(now, unread):

@@ -273,6 +273,7 @@ class Hosting:
         if exchange is not None:
             if access is not None and not event.status:
                 self._log_unfinished(access, exchange)
+            self.state.overdue.unanswered(exchange)
             exchange.disconnect()
             if self.state.waiting is not None:
                 self.state.waiting.leave(exchange)
@@ -317,6 +318,7 @@ class Hosting:
         for exchange in exchanges.values():
             if access is not None:
                 self._log_unfinished(access, exchange)
+            self.state.overdue.unanswered(exchange)
             exchange.disconnect()
             if waiting is not None:
                 waiting.leave(exchange)

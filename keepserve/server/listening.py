@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from keepserve.config.settings import Settings
 from keepserve.server.activation import take_passed
 from keepserve.server.addresses import BindAddress, BindError, addresses, host_port
+from keepserve.server.deafness import TcpListener
 from keepserve.server.unixlock import acquire_lock, remove_if_same
 
 __all__ = ["KEEPALIVE_IDLE", "BindError", "UnixListener", "bind_sockets", "display", "reserve", "taken"]
@@ -204,7 +205,7 @@ def _resolve(address: BindAddress, group: int) -> list[_Endpoint]:
 
 
 def _bind_endpoint(endpoint: _Endpoint, port: int, everything: list[_Endpoint]) -> socket.socket:
-    sock = socket.socket(endpoint.family, socket.SOCK_STREAM)
+    sock = TcpListener(endpoint.family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

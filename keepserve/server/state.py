@@ -23,6 +23,8 @@ from keepserve.http2.engines import ENGINES
 from keepserve.proxy.forwarded import TrustedPeers
 from keepserve.server.capacity import Capacity, open_files_limit
 from keepserve.server.health import HealthCheck
+from keepserve.server.idlewatch import IdleWatch
+from keepserve.server.overdue import Overdue
 from keepserve.server.phases import FRESH_GRACE, Phase
 from keepserve.server.queueing import WaitingQueue
 from keepserve.server.wheel import Wheel
@@ -80,6 +82,7 @@ class WorkerState:
         wall: Callable[[], float] = time.time,
         spread: Callable[[], float] = random.random,
         seat: Seat | None = None,
+        common: Seat | None = None,
         files: int | None = None,
     ) -> None:
         self.settings = settings
@@ -119,6 +122,10 @@ class WorkerState:
         """Requests that wait for one of ``limit_concurrency`` places; None without that limit."""
         if places := settings.limit_concurrency:
             self.waiting = WaitingQueue(self.wheel, self.tasks, places, settings.limit_concurrency_wait)
+        self.idle_watch = IdleWatch(
+            settings, self.limits, self.seat, common if common is not None else private_seat(), self.wheel, clock
+        )
+        self.overdue = Overdue(settings.lb_idle_timeout, self.tasks, self.connections, self.seat, self.wheel, clock)
         self.context = contextvars.copy_context()
         self.app_state: dict[str, Any] = {}
         self.phase = Phase.SERVING
@@ -228,6 +235,10 @@ class WorkerState:
         """Count a closed connection."""
         self.closed[reason] += 1
         self.connections.discard(connection)
+        if not self.connections:
+            self.overdue.rest()
+        if not self.phase:  # at the end peers leave because we tell them
+            self.idle_watch.closed(connection.engine, reason)
         self._one_less()
 
     def connection_failed(self, connection: Connection) -> None:

@@ -38,6 +38,20 @@ DEBUGGED = 8
 """1 when somebody may be looking at the worker with a debugger: it is not to be killed for being slow."""
 FULL = 9
 """1 while the worker accepts nothing for want of room: nobody is to leave a connection to it."""
+IDLE_CLOSED_BY_PEER = 10
+"""Connections the peer closed while they were idle, after at least one request."""
+IDLE_CLOSED_BY_US = 11
+"""Connections we closed because they were idle for ``keep_alive_timeout``, after at least one request."""
+OVERDUE = 12
+"""Requests that had no byte of their response after ``lb_idle_timeout``."""
+
+# Words of the row that belongs to all.
+TAKEN = 0
+"""How many seats have ever been taken; the supervisor's."""
+SAID_IDLE = 1
+"""When a worker last said that we close idle connections first, in nanoseconds of the monotonic clock; 0: never."""
+SAID_IDLE_TIMEOUT = 2
+"""The same, when it could also say what the balancer's idle timeout is."""
 
 STARTING = 0
 SERVING = 1
@@ -58,7 +72,8 @@ class Scoreboard:
     """All seats. Made before the fork; the same memory in every process after it."""
 
     def __init__(self, seats: int = SEATS) -> None:
-        # The first row is ours: how many seats have ever been taken, so that readers need not look at them all.
+        # The first row belongs to all: so readers know how many seats have ever been taken, and need not look at
+        # them all, and workers what a sibling has said already.
         self._words = memoryview(mmap.mmap(-1, (seats + 1) * SEAT_WORDS * 8)).cast("q")
         self._seats = seats
 
@@ -68,7 +83,7 @@ class Scoreboard:
             seat = self.seat(number)
             if seat[PID] == 0:
                 seat[PID] = -1  # somebody's, who is not born yet
-                self._words[0] = max(self._words[0], number + 1)
+                self._words[TAKEN] = max(self._words[TAKEN], number + 1)
                 return number
         raise RuntimeError(f"All {self._seats} seats of the scoreboard are taken: too many workers are leaving.")
 
@@ -83,9 +98,14 @@ class Scoreboard:
         start = (number + 1) * SEAT_WORDS
         return self._words[start : start + SEAT_WORDS]
 
+    @property
+    def common(self) -> Seat:
+        """The words that belong to all workers, which any of them may write: a time, where being late is no harm."""
+        return self._words[:SEAT_WORDS]
+
     def taken(self) -> Iterator[tuple[int, Seat]]:
         """The seats that somebody has, with their numbers."""
-        for number in range(self._words[0]):
+        for number in range(self._words[TAKEN]):
             seat = self.seat(number)
             if seat[PID]:
                 yield number, seat

@@ -207,6 +207,10 @@ class Engine(Protocol):
         """
 
     @property
+    def ready_at(self) -> float:
+        """When the last response was flushed, also when the connection has ended since; ``NEVER``: not yet."""
+
+    @property
     def ending(self) -> Ending:
         """How the connection is to end, if it is."""
 
@@ -261,6 +265,9 @@ class Engine(Protocol):
 
     def flushed(self, now: float) -> None:
         """Everything handed out has left this process."""
+
+    def obey(self, limits: Limits) -> None:
+        """From now on these are the limits."""
 
     def announce(self, reason: CloseReason) -> None:
         """Announce on the next response that the connection closes with it, and leave it alone until then.

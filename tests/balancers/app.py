@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,11 +13,14 @@ from tests.balancers.bodies import pattern
 
 CHUNK = 16 * 1024
 
+SEEN: Counter[str] = Counter()
+"""Requests this worker got by the balancer they came through, where the client said so with ``X-Front``."""
+
 
 async def app(
     scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
 ) -> None:
-    """``/bytes/N``, ``/stream/N``, ``/echo``, ``/digest`` and ``/slow/MILLISECONDS``."""
+    """``/bytes/N``, ``/stream/N``, ``/echo``, ``/digest``, ``/slow/MILLISECONDS``, ``/fields`` and ``/seen``."""
     if scope["type"] == "lifespan":
         while True:
             message = await receive()
@@ -25,10 +30,14 @@ async def app(
     _, kind, *number = scope["path"].split("/")
     size = int(number[0]) if number else 0
     told = scope["extensions"]["keepserve"]
+    front = next((value.decode() for name, value in scope["headers"] if name == b"x-front"), None)
+    if front is not None:
+        SEEN[front] += 1
     fields = [
         (b"content-type", b"application/octet-stream"),
         (b"x-connection", b"%d.%d" % (told["worker_pid"], told["connection_id"])),
         (b"x-http-version", scope["http_version"].encode()),
+        (b"x-client", (scope["client"] or ("", 0))[0].encode()),
     ]
     if kind == "stream":
         # Without a length: chunked, and taken apart and put together again by the balancer.
@@ -48,6 +57,10 @@ async def app(
         body = await _whole(receive)
     elif kind == "digest":
         body = hashlib.sha256(await _whole(receive)).hexdigest().encode()
+    elif kind == "fields":
+        body = json.dumps([[name.decode(), value.decode()] for name, value in scope["headers"]]).encode()
+    elif kind == "seen":
+        body = json.dumps(SEEN).encode()
     else:
         raise ValueError(f"there is no {scope['path']}")
     fields.append((b"content-length", b"%d" % len(body)))

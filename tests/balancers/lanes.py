@@ -66,6 +66,8 @@ class Report:
     told: int = 0
     """Answers with ``Connection: close``."""
     refused: int = 0
+    unheard: int = 0
+    """Connects that nobody had answered in the end: nothing had been sent on them."""
     """Connects that did not come about."""
     closed_idle: int = 0
     """Connections the server closed while they were idle, and the lane saw it before its next request."""
@@ -129,6 +131,8 @@ class Lanes:
         self.report.lost += Counter()  # without the zeros
         for lane in self._lanes:
             if lane.sock is not None:
+                key = self._selector.get_map().get(lane.sock)
+                self.report.unheard += key is not None and key.events == selectors.EVENT_WRITE
                 lane.sock.close()
         return self.report
 

@@ -81,9 +81,11 @@ def choose(source: random.Random) -> Request:
     return Request(kind, "POST /echo", body, body)
 
 
-def written(request: Request) -> bytes:
+def written(request: Request, front: str = "") -> bytes:
     """The request as it goes on the wire."""
     head = f"{request.head} HTTP/1.1\r\nHost: balancer.test\r\n"
+    if front:
+        head += f"X-Front: {front}\r\n"
     if request.kind == "POST chunked":
         body = request.body
         parts = [body[start : start + 7000] for start in range(0, len(body), 7000)]
@@ -95,11 +97,17 @@ def written(request: Request) -> bytes:
 
 
 class Client:
-    """One kept connection to the balancer."""
+    """One kept connection to the balancer.
 
-    def __init__(self, port: int, report: Report) -> None:
+    With an ``address`` it connects from there, and the application has to see it as the client's. ``front`` is the
+    balancer's name, which the application counts.
+    """
+
+    def __init__(self, port: int, report: Report, *, address: str = "", front: str = "") -> None:
         self._port = port
         self._report = report
+        self._address = address
+        self._front = front
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: Request) -> None:
@@ -108,7 +116,7 @@ class Client:
         report.kinds[request.kind] += 1
         try:
             async with asyncio.timeout(PATIENCE):
-                status, fields, body = await self._exchange(written(request))
+                status, fields, body = await self._exchange(written(request, self._front))
         except (OSError, EOFError, TimeoutError) as error:
             report.failures[f"{request.kind}: {type(error).__name__}"] += 1
             self.close()
@@ -117,6 +125,8 @@ class Client:
             report.failures[f"{request.kind}: status {status}"] += 1
         elif body != request.expected:
             report.failures[f"{request.kind}: wrong body"] += 1
+        elif self._address and fields.get("x-client") != self._address:
+            report.failures[f"{request.kind}: the client was {fields.get('x-client')}, not {self._address}"] += 1
         report.backends[fields.get("x-connection", "none")] += 1
         report.versions[fields.get("x-http-version", "none")] += 1
         if fields.get("connection") == "close":
@@ -124,7 +134,8 @@ class Client:
 
     async def _exchange(self, data: bytes) -> tuple[int, dict[str, str], bytes]:
         if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+            local = (self._address, 0) if self._address else None
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port, local_addr=local)
         reader, writer = self._streams
         writer.write(data)
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")

@@ -58,10 +58,17 @@ def arguments(binary: str, directory: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def nginx(directory: Path, *backends: int, idle: str | None = None, refusals: bool = False) -> Iterator[int]:
+def nginx(
+    directory: Path,
+    *backends: int,
+    idle: str | None = None,
+    refusals: bool = False,
+    expected: tuple[str, ...] = (),
+) -> Iterator[int]:
     """NGINX in front of ``backends``; gives its port. ``idle`` is the upstream keep-alive time, NGINX's notation.
 
-    Whatever it had to complain about is a failure, but with ``refusals`` not that a backend refused a connection.
+    Whatever it had to complain about is a failure, but with ``refusals`` not that a backend refused a connection, and
+    nothing that has one of the ``expected`` texts.
     """
     binary = find_tool("nginx", "nginx-light")
     directory.mkdir()
@@ -70,7 +77,7 @@ def nginx(directory: Path, *backends: int, idle: str | None = None, refusals: bo
     # One file for both: what it says before it has read its configuration, and its error log.
     command = [*arguments(binary, directory), "-g", "daemon off;"]
     # That a large body went through a file is no complaint.
-    harmless = ["is buffered to a temporary file"]
+    harmless = ["is buffered to a temporary file", *expected]
     if refusals:
         harmless += [
             "(111: Connection refused) while connecting",

@@ -12,7 +12,7 @@ from typing import Any
 from tests.support.serving import PATIENCE, ROOT, clean_environment
 
 
-def report_of(module: str, port: int, **plan: Any) -> dict[str, Any]:
+def report_of(module: str, port: int | None = None, **plan: Any) -> dict[str, Any]:
     """Run ``module`` of this package with this plan to its end; the report it prints as JSON."""
     done = subprocess.run(
         _command(module, port, plan),
@@ -48,7 +48,7 @@ class Load:
 
 
 @contextlib.contextmanager
-def going(module: str, port: int, **plan: Any) -> Iterator[Load]:
+def going(module: str, port: int | None = None, **plan: Any) -> Iterator[Load]:
     """Run ``module`` of this package with this plan; the block begins when it says that it is ``going``."""
     process = subprocess.Popen(
         _command(module, port, plan),
@@ -70,5 +70,7 @@ def going(module: str, port: int, **plan: Any) -> Iterator[Load]:
                 process.kill()
 
 
-def _command(module: str, port: int, plan: dict[str, Any]) -> list[str]:
-    return [sys.executable, "-m", f"{__package__}.{module}", json.dumps({"port": port, **plan})]
+def _command(module: str, port: int | None, plan: dict[str, Any]) -> list[str]:
+    if port is not None:
+        plan = {"port": port, **plan}
+    return [sys.executable, "-m", f"{__package__}.{module}", json.dumps(plan)]

@@ -44,7 +44,7 @@ def stop_under_load(directory: Path, seed: int, workers: int, *options: str, **p
 
 def total(reports: list[dict[str, Any]]) -> Counter[str]:
     """The numbers of all runs together."""
-    names = ("requests", "reused", "connections", "told", "refused", "closed_idle")
+    names = ("requests", "reused", "connections", "told", "refused", "unheard", "closed_idle")
     return Counter({name: sum(report[name] for report in reports) for name in names})
 
 
@@ -59,13 +59,13 @@ def test_no_post_is_lost_when_the_server_is_told_to_stop(
     summary(
         f"stand-in, SIGTERM, {workers} worker(s), {ROUNDS} stops: 0 lost of {sums['requests']} POST "
         f"({sums['reused']} on a reused connection, {sums['told']} answered with Connection: close, "
-        f"{sums['refused']} connects refused, {sums['closed_idle']} idle connections closed); "
+        f"{sums['refused'] + sums['unheard']} connects refused or not heard, {sums['closed_idle']} idle closed); "
         f"slowest stop {max(report['seconds'] for report in reports):.2f} s"
     )
     for report in reports:
         assert report["reused"] > 200, f"the load had hardly begun: {report}"
         assert report["told"] > 50, f"the stop met no load: {report}"
-        assert report["refused"] > 0, f"the load ended before the server: {report}"
+        assert report["refused"] + report["unheard"] > 0, f"the load ended before the server: {report}"
         assert report["seconds"] < 4, "nothing is left to wait for"
 
 
@@ -83,11 +83,12 @@ def test_no_connection_is_reset_that_came_about_while_the_listener_closes(
     sums = total(reports)
     summary(
         f"stand-in, SIGTERM, {workers} worker(s), {ROUNDS} stops, a connection per POST: 0 lost of "
-        f"{sums['requests']} ({sums['told']} accepted while the listener closed, {sums['refused']} connects refused)"
+        f"{sums['requests']} ({sums['told']} accepted while the listener closed, "
+        f"{sums['refused'] + sums['unheard']} connects refused or not heard)"
     )
     for report in reports:
         assert report["connections"] == report["requests"] > 500, report
-        assert report["refused"] > 0, f"the load ended before the server: {report}"
+        assert report["refused"] + report["unheard"] > 0, f"the load ended before the server: {report}"
         # The signal is noticed however many connections wait, and no more than these are taken (D18).
         assert report["seconds"] < 2, report
 
@@ -104,4 +105,4 @@ def test_a_lame_duck_says_close_to_everybody_and_loses_nothing(
     assert report["seconds"] > 0.5
     # Ten periods long, and not the one of a stop without the delay.
     assert report["told"] > 200 * 4, report
-    assert report["refused"] > 0, report
+    assert report["refused"] + report["unheard"] > 0, report

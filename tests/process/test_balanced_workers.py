@@ -51,6 +51,7 @@ class Pool:
     def open_one_by_one(self, count: int) -> None:
         for _ in range(count):
             sock = socket.create_connection(("127.0.0.1", self._port), timeout=PATIENCE)
+            self.workers[sock] = 0  # whatever happens, it is closed in the end
             sock.sendall(REQUEST)
             self.workers[sock] = answered_by(sock)
 
@@ -60,6 +61,7 @@ class Pool:
             sock = socket.socket()
             sock.setblocking(False)
             sock.connect_ex(("127.0.0.1", self._port))
+            self.workers[sock] = 0
             sockets.append(sock)
         for sock in sockets:
             select.select([], [sock], [], PATIENCE)

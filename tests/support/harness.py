@@ -118,6 +118,7 @@ class Worker:
         self.clock = FakeClock(1000.0)
         self.wall = FakeClock(784111777.0)
         self.access = settings.pop("access", None)
+        common = settings.pop("common", None)
         self.state = WorkerState(
             Settings(**settings),
             app,
@@ -126,6 +127,7 @@ class Worker:
             clock=self.clock,
             wall=self.wall,
             spread=lambda: 0.5,
+            common=common,
         )
         self.listeners = Listeners()
         self.drain = Drain(self.state, self.listeners)

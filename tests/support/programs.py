@@ -12,6 +12,10 @@ from pathlib import Path
 from tests.support.serving import eventually
 
 
+LOG_SHOWN = 3000
+"""Characters of a program's log that are shown with a failure."""
+
+
 def free_port() -> int:
     """A TCP port of this machine that nobody had a moment ago."""
     with socket.socket() as sock:
@@ -34,7 +38,7 @@ def listening(
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
 
     def log() -> str:
-        return f"{name} said:\n{output.read_text(errors='replace')}"
+        return f"{name} said, at the end:\n{output.read_text(errors='replace')[-LOG_SHOWN:]}"
 
     def answers() -> bool:
         assert process.poll() is None, f"{name} ended with {process.returncode}"

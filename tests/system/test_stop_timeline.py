@@ -103,8 +103,9 @@ def test_each_phase_begins_when_the_timeline_says(tmp_path: Path) -> None:
     fits(limit - closing, bars["requests"], "the time for requests")
     fits(stopped - limit, bars["cancelled"], "the time to clean up")
     fits(hangs - stopped, bars["shutdown"], "the application's shutdown")
-    assert server.stdout == "begun\ncancelled\n"
-    assert latest - EARLY <= lasted < latest + 2 * LATE, f"{lasted:.3f} s instead of {latest:g} s; the log:\n{log}"
+    assert server.stdout.startswith("begun\ncancelled\n")
+    # Once more for the end of the processes themselves.
+    assert latest - EARLY <= lasted < latest + LATE, f"{lasted:.3f} s instead of {latest:g} s; the log:\n{log}"
     assert code == 0, log
 
 
