@@ -13,7 +13,8 @@ import click
 
 from keepserve._version import __version__
 from keepserve.balancer import PRESETS, Resolution, find_preset, load
-from keepserve.cli.options import SettingOption, settings_command
+from keepserve.balancer.readers import kinds, parse_version
+from keepserve.cli.options import OwnOption, SettingOption, settings_command
 from keepserve.cli.report import presets_report, settings_report
 from keepserve.config import exitcodes
 from keepserve.config.problems import ConfigError, Problem
@@ -35,7 +36,44 @@ APP is module:attribute, such as main:app. It is imported in the worker processe
 CHECK_HELP = """Print the effective settings, where each came from, and the timers as a drawing.
 
 Takes the same options, environment and env-file as serve. Binds nothing and does not import APP.
-Exit code 0: the settings can be used; 2: they cannot."""
+With --balancer it reads a balancer's own configuration instead, and holds the two against each other.
+Exit code 0: the settings can be used, and the balancer agrees; 1: with --strict, there are warnings; 2: they
+cannot, it does not, or its file cannot be read."""
+
+
+_BALANCER_FILES = "Checking a balancer's own configuration"
+
+CHECK_OPTIONS = (
+    OwnOption(
+        _BALANCER_FILES,
+        "--balancer",
+        multiple=True,
+        metavar="FILE",
+        type=click.Path(),
+        help="Read this configuration file of the balancer and compare; may be given several times.",
+    ),
+    OwnOption(
+        _BALANCER_FILES,
+        "--balancer-kind",
+        metavar="KIND",
+        help="What kind of file it is, where that cannot be told from its text: " + ", ".join(kinds()) + ".",
+    ),
+    OwnOption(
+        _BALANCER_FILES,
+        "--balancer-version",
+        metavar="VERSION",
+        help="The balancer's version, such as 1.28.0, where its defaults depend on it (NGINX).",
+    ),
+    OwnOption(
+        _BALANCER_FILES,
+        "--aws-load-balancer",
+        multiple=True,
+        metavar="ARN",
+        help="Ask AWS about this load balancer and its target groups (needs boto3); may be given several times.",
+    ),
+    OwnOption(_BALANCER_FILES, "--strict", is_flag=True, help="Exit with 1 when there are warnings."),
+    OwnOption(_BALANCER_FILES, "--json", "as_json", is_flag=True, help="Print the comparison as JSON."),
+)
 
 
 class MainGroup(click.Group):
@@ -125,7 +163,13 @@ def _serve(**options: Any) -> None:
 
 
 def _check(**options: Any) -> None:
+    own = {option.name: options.pop(option.name) for option in CHECK_OPTIONS if option.name}
+    compared = own["balancer"] or own["aws_load_balancer"]
+    if not compared:
+        _refuse_without_balancer(own)
     resolution = _resolve(options)
+    if compared:
+        _check_balancers(resolution, own)
     click.echo(settings_report(resolution, unicode=_can_draw()))
     click.echo()
     problems = resolution.problems or _look_at_files(resolution)
@@ -134,6 +178,38 @@ def _check(**options: Any) -> None:
     if problems:
         _fail(str(ConfigError(problems)))
     click.echo(click.style("These settings can be used.", fg="green"))
+    if own["strict"] and resolution.warnings:
+        sys.exit(exitcodes.WARNINGS)
+
+
+def _refuse_without_balancer(own: dict[str, Any]) -> None:
+    for name in ("balancer_kind", "balancer_version", "as_json"):
+        if own[name]:
+            flag = next(option.opts[0] for option in CHECK_OPTIONS if option.name == name)
+            raise click.UsageError(f"{flag} needs --balancer FILE: it is about that file.")
+
+
+def _check_balancers(resolution: Resolution, own: dict[str, Any]) -> NoReturn:
+    # Imported late: serving needs none of it.
+    from keepserve.balancer.comparison import compare
+    from keepserve.cli.balancer_report import json_report, text_report
+
+    try:
+        version = parse_version(own["balancer_version"]) if own["balancer_version"] else None
+    except ValueError as error:
+        _fail(f"Bad value for --balancer-version: {error}.")
+    resolution.problems.extend([] if resolution.problems else _look_at_files(resolution))
+    comparison = compare(
+        resolution, own["balancer"], kind=own["balancer_kind"], version=version, arns=own["aws_load_balancer"]
+    )
+    code = comparison.exit_code(strict=own["strict"])
+    if own["as_json"]:
+        click.echo(json_report(comparison, code))
+    else:
+        click.echo(text_report(comparison, unicode=_can_draw()))
+        for complaint in comparison.complaints:
+            click.echo(click.style("keepserve: ", fg="red") + complaint, err=True)
+    sys.exit(code)
 
 
 def _look_at_files(resolution: Resolution) -> list[Problem]:
@@ -181,7 +257,7 @@ def _fail(message: str) -> NoReturn:
 
 
 main.add_command(settings_command("serve", SERVE_HELP, _serve))
-main.add_command(settings_command("check", CHECK_HELP, _check))
+main.add_command(settings_command("check", CHECK_HELP, _check, CHECK_OPTIONS))
 main.add_command(
     click.Command(
         "presets",

@@ -7,7 +7,7 @@ and its origin is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -54,6 +54,19 @@ class SettingOption(click.Option):
             [flags, info.name], default=None, multiple=info.kind.repeatable, help=describe_option(info), **more
         )
 
+    @property
+    def group(self) -> str:
+        """The subject it is listed under."""
+        return self.info.group
+
+
+class OwnOption(click.Option):
+    """An option of one command that is no setting, listed under its own subject."""
+
+    def __init__(self, group: str, *names: str, **more: Any) -> None:
+        self.group = group
+        super().__init__(names, **more)
+
 
 def describe_option(info: Info) -> str:
     """The help of one option: sentence, unit, default and environment names."""
@@ -82,13 +95,15 @@ class SettingsCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section for each subject, in the settings' order."""
-        sections: dict[str, list[tuple[str, str]]] = {group: [] for group in (*GROUPS, "Help")}
-        for parameter in self.get_params(ctx):
+        parameters = self.get_params(ctx)
+        own = [parameter.group for parameter in parameters if isinstance(parameter, OwnOption)]
+        sections: dict[str, list[tuple[str, str]]] = {group: [] for group in (*own, *GROUPS, "Help")}
+        for parameter in parameters:
             if isinstance(parameter, click.Argument):
                 info = FIELDS_BY_NAME["app"]
                 sections[info.group].insert(0, (info.flag, describe_option(info)))
             elif (record := parameter.get_help_record(ctx)) is not None:
-                group = parameter.info.group if isinstance(parameter, SettingOption) else "Help"
+                group = parameter.group if isinstance(parameter, SettingOption | OwnOption) else "Help"
                 sections[group].append(record)
         for title, rows in sections.items():
             if rows:
@@ -96,10 +111,13 @@ class SettingsCommand(click.Command):
                     formatter.write_dl(rows, col_max=34)
 
 
-def settings_command(name: str, help_text: str, callback: Callable[..., None]) -> SettingsCommand:
-    """A command with APP and every option; the callback gets the settings given, by field name."""
+def settings_command(
+    name: str, help_text: str, callback: Callable[..., None], own: Sequence[click.Parameter] = ()
+) -> SettingsCommand:
+    """A command with APP and every option; the callback gets the settings given, by field name, and ``own``'s."""
     parameters: list[click.Parameter] = [click.Argument(["app"], required=False, metavar="[APP]")]
     parameters += [SettingOption(info) for info in FIELDS_BY_NAME.values() if info.name != "app"]
+    parameters += own
     return SettingsCommand(
         name,
         params=parameters,

@@ -12,8 +12,12 @@ OK = 0
 CRASH = 1
 """Something went wrong that keepserve did not foresee."""
 
+WARNINGS = 1
+"""``keepserve check --strict`` found warnings and nothing worse. Only that command ends with it."""
+
 SETTINGS = 2
-"""The settings are wrong: a bad value, a broken ordering law, an unusable certificate. Nothing was bound."""
+"""The settings are wrong: a bad value, a broken ordering law, an unusable certificate, or (``check --balancer``) a
+balancer that contradicts them or whose file cannot be read. Nothing was bound."""
 
 APP = 3
 """The application could not be imported, or its lifespan startup failed."""

@@ -39,6 +39,8 @@ class End(asyncio.Protocol):
         self.other: End | None = None
         self.transport: Any = None
         self._early: list[bytes] = []
+        self._heard = self._said = False
+        """The end, from this side and to it."""
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -56,14 +58,18 @@ class End(asyncio.Protocol):
             self.loop.call_later(self.delay, self.other.transport.write, data)
 
     def eof_received(self) -> bool:
-        # The end travels; this direction stays as it is until the other side has had it.
+        # The end travels; the other direction stays as it is until its own end comes.
+        self._heard = True
         if self.other is not None:
             self.loop.call_later(self.delay, self.other.finish)
-        return True
+        return not self._said
 
     def finish(self) -> None:
         """The other side has closed."""
-        if not self.transport.is_closing() and self.transport.can_write_eof():
+        self._said = True
+        if self._heard:
+            self.transport.close()
+        elif not self.transport.is_closing():
             self.transport.write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
