@@ -96,7 +96,6 @@ class Overdue:
             self._count(exchange, waited)
             self._counted.discard(exchange)
             self._report_if_due(self._clock())
-            self._wheel.touched.append(self)  # what is left to be said may be due before the next look
 
     # For the wheel.
 

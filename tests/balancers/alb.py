@@ -1,4 +1,4 @@
-"""An Application Load Balancer stand-in: a process of its own that does what AWS documents, in seconds of one's choice.
+"""An Application Load Balancer stand-in: a process that does what AWS documents, in seconds of one's choice.
 
 * **Idle timeout** (``idle_timeout.timeout_seconds``) on the target's side, pooled connections, no request sent
   twice, the 502 and 504 rules: ``alb_targets``.
@@ -36,7 +36,16 @@ from typing import Any
 
 import uvloop
 
-from tests.balancers.alb_targets import HOST, OF_A_CONNECTION, Fields, GatewayError, Http1Pool, Http2Pool, Pool, Request
+from tests.balancers.alb_http2 import Http2Pool
+from tests.balancers.alb_targets import (
+    HOST,
+    OF_A_CONNECTION,
+    Fields,
+    GatewayError,
+    Http1Pool,
+    Pool,
+    Request,
+)
 
 REASONS = {200: b"OK", 464: b"", 502: b"Bad Gateway", 503: b"Service Unavailable", 504: b"Gateway Timeout"}
 

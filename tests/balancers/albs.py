@@ -34,9 +34,7 @@ class Alb:
 
     def wait_healthy(self) -> None:
         """Wait until all targets have passed."""
-        eventually(
-            lambda: all(one["state"] == "healthy" for one in self.state().values()), "the targets are healthy"
-        )
+        eventually(lambda: all(one["state"] == "healthy" for one in self.state().values()), "the targets are healthy")
 
     def _order(self, line: str) -> dict[str, dict[str, Any]]:
         assert self._process.stdin is not None

@@ -6,18 +6,25 @@ from collections.abc import Callable
 
 import pytest
 
-LINES = pytest.StashKey[list[str]]()
+LINE = "summary line"
 
 
 @pytest.fixture
-def summary(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Say a line in the summary of the run."""
-    return request.config.stash.setdefault(LINES, []).append
+def summary(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Say a line in the summary of the run, also from one of several test processes."""
+    return lambda line: record_property(LINE, line)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what the tests behind balancers measured."""
-    lines = config.stash.get(LINES, [])
+    lines = [
+        str(value)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, value in report.user_properties
+        if name == LINE
+    ]
     if lines:
         terminalreporter.section("behind balancers")
         for line in lines:

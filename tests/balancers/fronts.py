@@ -97,7 +97,8 @@ def _haproxy(directory: Path, backends: tuple[int, ...], protocol: str) -> Itera
         "127.0.0.1:8001": f"{HOST}:{one}",
         "127.0.0.1:8002": f"{HOST}:{two}",
         "inter 2s fall 3 rise 2": "inter 200ms fall 3 rise 2",
-        "pool-purge-delay 5s": f"pool-purge-delay {IDLE:g}s",
+        # By twelfths of the idle timeout, as in the file.
+        "pool-purge-delay 5s": f"pool-purge-delay {IDLE / 12 * 1000:.0f}ms",
     }
     if protocol == H2:
         changes["default_backend keepserve\n"] = "default_backend keepserve_h2\n"
@@ -161,8 +162,10 @@ def _caddy(directory: Path, backends: tuple[int, ...], protocol: str) -> Iterato
             "\treverse_proxy {\n\t\timport servers\n\t\ttransport http {\n\t\t\tversions h2c 2\n"
         )
     (directory / "Caddyfile").write_text(deployed("caddy/Caddyfile", changes))
-    command = [binary, "run", "--config", str(directory / "Caddyfile"), "--adapter", "caddyfile"]
-    harmless = but('"level":"info"', "admin endpoint disabled", '"signal":"SIGTERM"', "reverse_proxy.health_checker")
+    # It keeps a copy of its configuration in the home directory, if one does not say where.
+    places = [f"XDG_CONFIG_HOME={directory}/config", f"XDG_DATA_HOME={directory}/data"]
+    command = ["env", *places, binary, "run", "--config", str(directory / "Caddyfile"), "--adapter", "caddyfile"]
+    harmless = but('"level":"info"', "admin endpoint disabled", '"signal":"SIGTERM"')
     with listening(command, port, directory / "output", complaints=harmless):
         yield port
 
@@ -202,6 +205,10 @@ _HTTPD_BALANCING = ("slotmem_shm", "proxy_balancer", "lbmethod_byrequests")
 _HTTPD_PLACES = ("/usr/lib/apache2/modules", "/usr/lib64/httpd/modules", "/usr/libexec/apache2")
 
 
+# That a server refuses connections while it is replaced, and that health checks found out.
+_HTTPD_HARMLESS = ("Connection refused: AH00957: ", "AH00959: ", "AH01114: ", "AH03251: ", "AH03252: ")
+
+
 @contextlib.contextmanager
 def _httpd(directory: Path, backends: tuple[int, ...], protocol: str) -> Iterator[int]:
     binary = find_tool("apache2", "apache2-bin")
@@ -225,7 +232,7 @@ def _httpd(directory: Path, backends: tuple[int, ...], protocol: str) -> Iterato
         )
     )
     command = [binary, "-f", str(directory / "httpd.conf"), "-D", "FOREGROUND"]
-    with listening(command, port, directory / "output", complaints=but(":notice]", "proxy", ":info]")):
+    with listening(command, port, directory / "output", complaints=but(":notice]", *_HTTPD_HARMLESS)):
         yield port
 
 
@@ -277,7 +284,12 @@ def _varnish(directory: Path, backends: tuple[int, ...]) -> Iterator[int]:
         # Without jails: as whoever runs the tests.
         *("-j", "none"),
     ]
-    with listening(command, port, directory / "output", complaints=but("Debug:", "Info:", "Child launched OK", "Manager got SIGTERM")):
+    with listening(
+        command,
+        port,
+        directory / "output",
+        complaints=but("Debug:", "Info:", "Child launched OK", "Manager got SIGTERM"),
+    ):
         yield port
 
 
@@ -302,7 +314,7 @@ def _nghttpx(directory: Path, backends: tuple[int, ...], protocol: str) -> Itera
         "--accesslog-file=/dev/null",
         "--log-level=WARN",
     ]
-    harmless = but(" NOTICE ", "IPC socket is closed", "ealth check", "onnect")
+    harmless = but(" NOTICE ", "IPC socket is closed", "Backend connect failed", "Could not connect")
     with listening(command, port, directory / "output", complaints=harmless):
         yield port
 

@@ -118,6 +118,10 @@ class Instance:
     def stop(self) -> None:
         """SIGTERM, and the end of it."""
         self.process.send_signal(signal.SIGTERM)
+        self.ended()
+
+    def ended(self) -> None:
+        """The end, which has to be a good one."""
         code = self.process.ended()
         assert code == 0, f"exit code {code}; the log:\n{self.process.stderr}"
         assert "ERROR" not in self.process.stderr, self.process.stderr
@@ -134,4 +138,6 @@ def instances(app: str, *options: str, directory: Path, workers: int = 2) -> Ite
             pair.append(instance)
         yield pair[0], pair[1]
         for instance in pair:
-            instance.stop()
+            instance.process.send_signal(signal.SIGTERM)
+        for instance in pair:
+            instance.ended()

@@ -44,7 +44,7 @@ def table(results: list[Result], seconds: float, date: datetime.date) -> str:
     ]
     for result in results:
         front = result.front
-        file = f"[{front.file}]({front.file})" if front.file else "–"
+        file = f"[{front.file}]({front.file})" if front.file else "none"
         rows.append(
             f"| {front.title} | {front.version()} | {front.protocol} | {file} | {result.requests} | "
             f"{result.failures} | {result.ratio:.1f} |"

@@ -1,7 +1,8 @@
-"""Connections used at the very moment that one side or the other lets them go, over a wire that takes 0.1 s each way.
+"""Connections used at the moment that one side or the other lets them go, over a wire that takes 0.1 s each way.
 
-A server's FIN is on such a wire for 0.1 s, and so is a request: for 0.2 s a request goes to a connection that is closed
-when it arrives. That is as long as the steps in which keepserve looks for connections to close, so none is missed.
+A server's FIN is on such a wire for 0.1 s, and so is a request: for 0.2 s a request goes to a connection that is
+closed when it arrives. That is as long as the steps in which keepserve looks for connections to close, so that the
+moment is not missed.
 
 The same load twice: with keepserve's clocks in order nobody loses anything, and with its keep-alive timeout below the
 balancer's idle timeout some requests are lost. So the first of the two can fail.
@@ -88,8 +89,8 @@ def test_the_edge_is_harmless_exactly_when_the_clocks_are_in_order(
     requests, failures = sum(report["kinds"].values()), sum(report["failures"].values())
     connections = len(report["backends"])
     summary(
-        f"{case.name}, {WIRE:g} s away, clocks {case.clocks}: {failures} of {requests} POST at the idle limit failed, "
-        f"{connections} connections"
+        f"{case.name}, {WIRE:g} s away, clocks {case.clocks}: {failures} of {requests} POST at the idle limit "
+        f"failed, {connections} connections"
     )
     assert requests == 60 * 3
     # Some were reused, some were not: the limit was met.

@@ -16,6 +16,7 @@ import os
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from tests.support.serving import eventually
 
 APP = "tests.balancers.app:app"
 
-SECONDS = float(os.environ.get("KEEPSERVE_BALANCER_SECONDS", "4"))
+SECONDS = float(os.environ.get("KEEPSERVE_BALANCER_SECONDS", "3"))
 
 OPTIONS = (
     *("--lb-idle-timeout", f"{IDLE:g}"),
@@ -97,20 +98,26 @@ def _flood(pair: tuple[Instance, Instance], directory: Path, runs: dict[str, Run
 def _started(directory: Path, backends: tuple[int, ...], runs: dict[str, Run]) -> Iterator[dict[str, int]]:
     """Ports by name. A balancer that is not there, or that complains at its end, is not the trouble of the others."""
     stacks = {front.name: contextlib.ExitStack() for front in FRONTS}
-    ports = {}
-    try:
-        for front in FRONTS:
-            try:
-                ports[front.name] = stacks[front.name].enter_context(front.start(directory / front.name, backends))
-            except (pytest.skip.Exception, pytest.fail.Exception) as missing:
-                runs[front.name].trouble = missing
-        yield ports
-    finally:
-        for name, stack in stacks.items():
-            try:
-                stack.close()
-            except AssertionError as complaint:
-                runs[name].trouble = complaint
+    ports: dict[str, int] = {}
+
+    def start(front: Front) -> None:
+        try:
+            ports[front.name] = stacks[front.name].enter_context(front.start(directory / front.name, backends))
+        except (pytest.skip.Exception, pytest.fail.Exception, AssertionError) as trouble:
+            runs[front.name].trouble = trouble
+
+    def end(name: str) -> None:
+        try:
+            stacks[name].close()
+        except AssertionError as complaint:
+            runs[name].trouble = complaint
+
+    with ThreadPoolExecutor(len(FRONTS)) as pool:
+        try:
+            list(pool.map(start, FRONTS))
+            yield {front.name: ports[front.name] for front in FRONTS if front.name in ports}
+        finally:
+            list(pool.map(end, stacks))
 
 
 def _wait_used(instance: Instance, names: set[str]) -> None:
@@ -143,8 +150,8 @@ def test_floods_at_the_idle_limit_and_a_rolling_restart_lose_nothing(
         raise run.trouble
     result = Result.of(front, run.report)
     summary(
-        f"{front.title}, {front.protocol}, rolling restart: {result.failures} failures in {result.requests} requests, "
-        f"{result.ratio:.1f} for each of {result.connections} connections"
+        f"{front.title}, {front.protocol}, rolling restart: {result.failures} failures in {result.requests} "
+        f"requests, {result.ratio:.1f} for each of {result.connections} connections"
     )
     assert run.report["failures"] == {}
     if run.trouble is not None:

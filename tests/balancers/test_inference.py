@@ -16,7 +16,9 @@ APP = "tests.balancers.app:app"
 
 NAMES = ("nginx-h1", "envoy-h1", "alb-h1")
 
-INFERRED = r"idle timeout of the peers looks like ([0-9.]+) s \(\d+ of (?:[2-9]\d\d|\d{4,}) idle closes over HTTP/1\.1"
+INFERRED = (
+    r"idle timeout of the peers looks like ([0-9.]+) s \(\d+ of (?:[2-9]\d\d|\d{4,}) idle closes over HTTP/1\.1"
+)
 """What the log says at the level of debug when 200 of them have been seen."""
 
 

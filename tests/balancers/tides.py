@@ -1,8 +1,8 @@
-"""Clients of several balancers at once: floods of mixed requests, and between them silence, about an idle timeout long.
+"""Clients of several balancers at once: floods of mixed requests, and silences about an idle timeout long between.
 
-In a silence all of a balancer's connections to the server rest; at the end of it they have done so for about its idle
-timeout. So each flood finds some that are about to be closed, or were a moment ago. That goes for HTTP/1.1, where a
-connection rests between requests, and for HTTP/2, where it does so only when all clients pause.
+In a silence all of a balancer's connections to the server rest; at the end of it they have done so for about its
+idle timeout. So each flood finds some that are about to be closed, or were a moment ago. That goes for HTTP/1.1,
+where a connection rests between requests, and for HTTP/2, where it does so only when all clients pause.
 
 Each client keeps its connection to the balancer, and has an address of its own, which the application has to see.
 
@@ -20,16 +20,16 @@ import sys
 
 import uvloop
 
-from tests.balancers.load import Client, Report, Request, choose
 from tests.balancers.bodies import pattern
+from tests.balancers.load import Client, Report, Request, choose
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
     """What the clients do. ``ports`` are the balancers', by name.
 
-    A silence lasts ``idle`` seconds less up to ``early`` or more up to ``late``. A flood takes some time itself, so that
-    its first connections have rested longer than its last ones; hence the larger ``early``.
+    A silence lasts ``idle`` seconds less up to ``early`` or more up to ``late``. A flood takes some time itself, so
+    that its first connections have rested longer than its last ones; hence the larger ``early``.
 
     In a flood each of ``clients`` sends 1 to ``longest`` requests, one after the other. The first is a POST for which
     the application takes 20 ms, so that there are many at once.

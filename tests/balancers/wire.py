@@ -3,8 +3,8 @@
 That goes for the end of a connection, too: until the server's FIN has arrived, the balancer uses the connection. On
 loopback alone that takes some microseconds, which a short test would hardly ever hit.
 
-Runs in a process of its own: ``python -m tests.balancers.wire '{"ports": {"8100": 8000}, "delay": 0.1}'`` listens on the first of
-each pair, connects to the second one, says ``going``, and ends with its standard input.
+Runs in a process of its own: ``python -m tests.balancers.wire '{"ports": {"8100": 8000}, "delay": 0.1}'``
+listens on the first of each pair, connects to the second one, says ``going``, and ends with its standard input.
 """
 
 from __future__ import annotations

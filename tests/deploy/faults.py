@@ -1,4 +1,4 @@
-"""What is wrong with a systemd unit, and with a Compose file: kinds that ``keepserve check`` does not read.
+"""What is wrong with a systemd unit, and with a Compose file, beyond what ``keepserve check`` looks at.
 
 Each fault is a sentence that names the directive, so that planted mistakes can be told apart.
 """
@@ -29,8 +29,6 @@ def _service_faults(text: str) -> Iterator[str]:
     settings = resolution.settings
 
     stop = parse_duration(directives.get("TimeoutStopSec", "90"))
-    if stop <= settings.stop_budget:
-        yield f"TimeoutStopSec={stop:g} kills before a stop is done ({settings.stop_budget:g} s)"
     if settings.stop_grace != stop:
         yield f"KEEPSERVE_STOP_GRACE is {settings.stop_grace} and TimeoutStopSec={stop:g}"
     start = parse_duration(directives.get("TimeoutStartSec", "90"))
@@ -71,8 +69,6 @@ def _compose_faults(document: dict[str, Any], nginx: str) -> Iterator[str]:
         settings = resolution.settings
         # Docker kills after 10 s unless it is told otherwise.
         grace = parse_duration(service.get("stop_grace_period", "10s"))
-        if grace <= settings.stop_budget:
-            yield f"stop_grace_period: {grace:g} s kills before a stop is done ({settings.stop_budget:g} s)"
         if settings.stop_grace != grace:
             yield f"KEEPSERVE_STOP_GRACE is {settings.stop_grace} and stop_grace_period {grace:g} s"
         if environment.get("KEEPSERVE_FORWARDED_ALLOW_IPS") != proxy["networks"]["inside"]["ipv4_address"]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from keepserve.balancer.facts import Pool
 from keepserve.config.durations import format_duration
 from tests.deploy import pieces
-from tests.deploy.pieces import CHECKED, COMPOSE, COMPOSE_NGINX, DEPLOY, README, SERVICE, Setup
+from tests.deploy.pieces import CHECKED, COMPOSE, COMPOSE_NGINX, DEPLOY, README
 
 BEGIN, END = "<!-- numbers -->\n", "<!-- /numbers -->"
 
@@ -20,14 +20,13 @@ _HEAD = (
 
 
 def rows() -> str:
-    """The table, a row for each file and one for the systemd unit."""
-    lines = [_row(file, pieces.setup(file), pieces.pools(file)) for file in CHECKED]
-    unit = Setup(environment=pieces.pairs(pieces.unit_environment(SERVICE.read_text())))
-    return _HEAD + "\n".join([*lines, _row(SERVICE, unit, ())]) + "\n"
+    """The table: a row for each file, but one for the two of the Compose file."""
+    return _HEAD + "".join(_row(file) for file in CHECKED if file != COMPOSE_NGINX)
 
 
-def _row(file: Path, how: Setup, pools: tuple[Pool, ...]) -> str:
-    settings = how.settings
+def _row(file: Path) -> str:
+    settings = pieces.setup(file).settings
+    pools = (*pieces.pools(file), *(pieces.pools(COMPOSE_NGINX) if file == COMPOSE else ()))
     idle = max((pool.idle_timeout.value for pool in pools if pool.idle_timeout is not None), default=math.nan)
     noticed = max(filter(None, map(noticed_within, pools)), default=None)
     cells = (
@@ -37,9 +36,9 @@ def _row(file: Path, how: Setup, pools: tuple[Pool, ...]) -> str:
         format_duration(noticed) if noticed is not None else "a refused connection",
         format_duration(settings.drain_delay),
         format_duration(settings.stop_budget),
-        _killed(file, pools),
+        _killed(pools),
     )
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(cells)} |\n"
 
 
 def noticed_within(pool: Pool) -> float | None:
@@ -49,11 +48,7 @@ def noticed_within(pool: Pool) -> float | None:
     return pool.health_interval.value * pool.health_threshold.value
 
 
-def _killed(file: Path, pools: tuple[Pool, ...]) -> str:
-    if file == SERVICE:
-        return format_duration(float(pieces.unit(SERVICE.read_text())["TimeoutStopSec"][0]))
-    if file == COMPOSE_NGINX:
-        return format_duration(pieces.compose_grace(COMPOSE.read_text()))
+def _killed(pools: tuple[Pool, ...]) -> str:
     kills = [pool.kill_after.value for pool in pools if pool.kill_after is not None]
     return format_duration(min(kills)) if kills else "whoever starts it says"
 

@@ -20,7 +20,6 @@ from keepserve.balancer import load
 from keepserve.balancer.facts import Pool
 from keepserve.balancer.readers import read_balancer
 from keepserve.cli import main
-from keepserve.config.durations import parse_duration
 from keepserve.config.settings import FIELDS_BY_NAME, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +38,7 @@ COMPOSE_NGINX = DEPLOY / "compose" / "nginx.conf"
 SERVICE = DEPLOY / "systemd" / "app.service"
 SOCKET = DEPLOY / "systemd" / "app.socket"
 
-CHECKED = (NGINX, HAPROXY, ENVOY, TRAEFIK, CADDY, AWS, KUBERNETES, COMPOSE_NGINX)
+CHECKED = (NGINX, HAPROXY, ENVOY, TRAEFIK, CADDY, AWS, KUBERNETES, COMPOSE, COMPOSE_NGINX, SERVICE)
 """What ``keepserve check --balancer`` reads."""
 
 FLAGS = {field.flag: name for name, field in FIELDS_BY_NAME.items()}
@@ -90,8 +89,12 @@ def setup(file: Path, text: str | None = None) -> Setup:
         return Setup(environment=pairs(template_environment(text or file.read_text())))
     if file == KUBERNETES:
         return Setup(environment=pairs(pod_environment(text or file.read_text())))
+    if file == COMPOSE:
+        return Setup(environment=pairs(service_environment(text or file.read_text())))
     if file == COMPOSE_NGINX:
         return Setup(environment=pairs(service_environment(COMPOSE.read_text())))
+    if file == SERVICE:
+        return Setup(environment=pairs(unit_environment(text or file.read_text())))
     return Setup(options=table()[str(file.relative_to(DEPLOY))])
 
 
@@ -193,8 +196,3 @@ def unit(text: str) -> dict[str, list[str]]:
 def unit_environment(text: str) -> dict[str, str]:
     """The variables a unit file sets."""
     return dict(line.split("=", 1) for line in unit(text)["Environment"])
-
-
-def compose_grace(text: str) -> float:
-    """``stop_grace_period`` of the instances, in seconds."""
-    return parse_duration(yaml.safe_load(text)["services"]["app1"]["stop_grace_period"])

@@ -7,7 +7,7 @@ part of the copy.
 from __future__ import annotations
 
 from tests.balancer.planted import Mistake
-from tests.deploy.pieces import AWS, CADDY, COMPOSE_NGINX, ENVOY, HAPROXY, KUBERNETES, TRAEFIK
+from tests.deploy.pieces import AWS, CADDY, COMPOSE, COMPOSE_NGINX, ENVOY, HAPROXY, KUBERNETES, SERVICE, TRAEFIK
 
 _HAPROXY_SERVERS = "    default-server check inter 2s fall 3 rise 2 pool-purge-delay 5s"
 _ENVOY_IDLE = (
@@ -259,6 +259,56 @@ MISTAKES = (
         "proxy-next-upstream: error timeout non_idempotent",
         "proxy-next-upstream: error timeout",
         "proxy-next-upstream: error timeout non_idempotent",
+    ),
+    # -- Compose
+    Mistake(
+        "killed too early",
+        COMPOSE,
+        "drain",
+        "problem",
+        "stop_grace_period: 20s",
+        "stop_grace_period: 45s",
+        "stop_grace_period: 20s",
+    ),
+    Mistake(
+        "Docker's 10 s", COMPOSE, "drain", "problem", "  app1:", "  stop_grace_period: 45s\n  restart", "  restart"
+    ),
+    Mistake(
+        "a stop that takes longer",
+        COMPOSE,
+        "drain",
+        "problem",
+        "stop_grace_period: 45s",
+        "    KEEPSERVE_STOP_GRACE: 45s\n",
+        "    KEEPSERVE_DRAIN_TIMEOUT: 60s\n",
+    ),
+    # -- systemd
+    Mistake(
+        "killed too early",
+        SERVICE,
+        "drain",
+        "problem",
+        "TimeoutStopSec=20",
+        "TimeoutStopSec=45\n",
+        "TimeoutStopSec=20\n",
+    ),
+    Mistake(
+        "a stop that takes longer",
+        SERVICE,
+        "drain",
+        "problem",
+        "TimeoutStopSec=45",
+        "Environment=KEEPSERVE_STOP_GRACE=45\n",
+        "Environment=KEEPSERVE_DRAIN_DELAY=20\n",
+    ),
+    Mistake(
+        "a time it does not know",
+        SERVICE,
+        "",
+        "",
+        "TimeoutStopSec=45 secs",
+        "TimeoutStopSec=45\n",
+        "TimeoutStopSec=45 secs\n",
     ),
     # -- NGINX of the Compose file (deploy/nginx has its own in tests.balancer.planted)
     Mistake(

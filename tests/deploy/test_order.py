@@ -26,6 +26,7 @@ from tests.deploy.pieces import (
     KUBERNETES,
     NGINX,
     ROOT,
+    SERVICE,
     TRAEFIK,
     pools,
     setup,
@@ -69,17 +70,17 @@ def test_a_stop_is_noticed_before_the_door_closes(file: Path) -> None:
     prepare(file)
     how = setup(file)
     checked = [pool for pool in pools(file) if noticed_within(pool) is not None]
-    assert checked or file in (NGINX, COMPOSE_NGINX)
+    assert checked or file in (NGINX, COMPOSE, COMPOSE_NGINX, SERVICE)
     for pool in checked:
         assert pool.health_path is not None
         assert pool.health_path.value == how.settings.health_path
         assert how.settings.drain_delay >= (noticed_within(pool) or 0.0)
 
 
-@pytest.mark.parametrize("file", [AWS, KUBERNETES], ids=lambda file: file.parts[-2])
+@pytest.mark.parametrize("file", [AWS, KUBERNETES, COMPOSE, SERVICE], ids=lambda file: file.parts[-2])
 def test_a_stop_ends_before_the_kill_and_the_kill_before_the_balancer_gives_up(file: Path) -> None:
     settings = setup(file).settings
-    (kill,) = [pool.kill_after.value for pool in pools(file) if pool.kill_after is not None]
+    (kill,) = {pool.kill_after.value for pool in pools(file) if pool.kill_after is not None}
     before = sum(pool.pre_stop.value for pool in pools(file) if pool.pre_stop is not None)
     assert before + settings.stop_budget < kill
     assert settings.stop_grace == kill - before

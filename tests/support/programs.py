@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tests.support.serving import eventually
 
-
 LOG_SHOWN = 3000
 """Characters of a program's log that are shown with a failure."""
 
