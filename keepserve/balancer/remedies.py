@@ -62,8 +62,11 @@ _TEMPLATES: dict[str, dict[str, str]] = {
         "tls off": "url: http://...",
         "tls on": "url: https://...",
         "health": "healthCheck: {{ path: {path} }}",
+        "no post": "retryNonIdempotentMethod: false",
     },
     "caddy": {
+        "keep": "transport http {{ keepalive 2m }}",
+        "no post": "lb_retry_match {{ method GET }}",
         "idle": "transport http {{ keepalive {seconds}s }}",
         "http/1.1": "transport http {{ versions 1.1 }}",
         "proxy off": "transport http {{ ... }} without proxy_protocol",

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import replace
 
 from keepserve.balancer.facts import Fact, Pool, Reading, UnreadableError
-from keepserve.balancer.readers.containers import chosen_container, settings_note
+from keepserve.balancer.readers.containers import containers_of_keepserve, settings_note
 from keepserve.balancer.readers.documents import load_mappings, try_load
 from keepserve.balancer.readers.tree import Mapping, Node, Scalar, Sequence
 
@@ -28,7 +28,7 @@ def looks_like(path: str, text: str) -> bool:
 
 
 def read(path: str, text: str) -> Reading:
-    """A pool for the service that runs keepserve. Raises UnreadableError."""
+    """A pool for each service that runs keepserve. Raises UnreadableError."""
     pools: list[Pool] = []
     notes: list[str] = []
     for document in load_mappings(path, text):
@@ -40,12 +40,11 @@ def read(path: str, text: str) -> Reading:
         named = (
             [_as_container(name, service) for name, service in services.children()] if services is not None else []
         )
-        ours = chosen_container(named, _WORDS, _ENVIRONMENT)
-        if ours is not None:
-            pools.append(_pool(ours))
-        else:
+        ours = containers_of_keepserve(named, _WORDS, _ENVIRONMENT)
+        pools += map(_pool, ours)
+        if not ours:
             notes.append(
-                f"Which of the {len(named)} services runs keepserve cannot be told, because not exactly one names it "
+                f"Which of the {len(named)} services runs keepserve cannot be told, because none names it "
                 "in entrypoint, command or environment: no stop_grace_period is compared."
             )
     return Reading(path, KIND, tuple(pools), tuple(notes))

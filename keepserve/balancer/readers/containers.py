@@ -12,10 +12,16 @@ def chosen_container(containers: AnySequence[Mapping], words: tuple[str, ...], e
 
     ``words``: the keys of its command line; ``environment``: the key of its list of variables.
     """
+    ours = containers_of_keepserve(containers, words, environment)
+    return ours[0] if len(ours) == 1 else None
+
+
+def containers_of_keepserve(
+    containers: AnySequence[Mapping], words: tuple[str, ...], environment: str
+) -> list[Mapping]:
+    """All that name keepserve; where none does, the only one there is."""
     ours = [container for container in containers if _names_keepserve(container, words, environment)]
-    if len(ours) == 1:
-        return ours[0]
-    return containers[0] if len(containers) == 1 else None
+    return ours or (list(containers) if len(containers) == 1 else [])
 
 
 def settings_note(container: Mapping, words: tuple[str, ...], environment: str) -> list[str]:
