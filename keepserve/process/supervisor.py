@@ -357,7 +357,7 @@ class Supervisor:
             if not worker.retired:
                 kill = RELOAD_PATIENCE + HURRY_PATIENCE
                 steps = [(RELOAD_PATIENCE, Step.HURRY), (kill, Step.KILL)]
-                self._workforce.retire(worker, Order.STOP_INTERACTIVE, steps)
+                self._workforce.retire(worker, Order.LEAVE_AT_ONCE, steps)
         busy = {worker.slot.index for worker in self._workforce}
         for slot in self._slots:
             slot.backoff.reset()

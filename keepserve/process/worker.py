@@ -157,8 +157,8 @@ class Heart:
 class SupervisorLink:
     """Carries the supervisor's orders to a `Server`, and "ready" back.
 
-    The end of the channel and SIGTERM both mean a graceful stop, at most once; only `Order.HURRY` hurries. A worker
-    that was told to leave can still be told to stop, which is sooner.
+    The end of the channel means a graceful stop, at most once; only `Order.HURRY` hurries. A worker that was told to
+    leave can still be told to stop, which is sooner. SIGTERM without an order is for this worker alone: it leaves.
     """
 
     def __init__(self, server: Server, channel: socket.socket, longest_stop: float) -> None:
@@ -167,6 +167,7 @@ class SupervisorLink:
         self._longest_stop = longest_stop
         self._loop = asyncio.get_running_loop()
         self._stopping = False
+        self._leaving = False
 
     def connect(self) -> None:
         """Listen to the supervisor and to SIGTERM. Main thread only."""
@@ -209,9 +210,10 @@ class SupervisorLink:
         if order is Order.HURRY:
             self._stopping = True
             self._server.hurry()
-        elif order is Order.LEAVE:
+        elif order in (Order.LEAVE, Order.LEAVE_AT_ONCE):
             if not self._stopping:
-                self._server.leave()
+                self._leaving = True
+                self._server.leave(interactive=order is Order.LEAVE_AT_ONCE)
         elif order is Order.REOPEN:
             reopen_logs(self._server.settings)
         elif order is Order.DUMP:
@@ -222,7 +224,17 @@ class SupervisorLink:
 
     def _terminated(self) -> None:
         if not self._stopping:
-            self._loop.call_later(_SUPERVISOR_FIRST, self._stop, False)
+            self._loop.call_later(_SUPERVISOR_FIRST, self._leave_alone)
+
+    def _leave_alone(self) -> None:
+        """The signal was for this worker only: the server goes on, and has the listening sockets."""
+        if self._stopping or self._leaving:
+            return
+        self._leaving = True
+        logger.info("SIGTERM to worker %d alone: it leaves, and is replaced", os.getpid())
+        settings = self._server.settings
+        signal.setitimer(signal.ITIMER_REAL, max(settings.roll_budget, settings.stop_budget) + ORPHAN_MARGIN)
+        self._server.leave()
 
     def _stop(self, interactive: bool) -> None:
         if not self._stopping:

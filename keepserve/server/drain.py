@@ -80,10 +80,13 @@ class Drain:
         self._course.stop(now, interactive=interactive)
         self._begun(now)
 
-    def leave(self) -> None:
-        """This worker goes, its siblings serve on: its connections stay usable until their peers let go of them."""
+    def leave(self, *, interactive: bool = False) -> None:
+        """This worker goes, its siblings serve on: its connections stay usable until their peers let go of them.
+
+        ``interactive``: those that are idle are closed at once.
+        """
         now = self._state.clock()
-        self._course.leave(now)
+        self._course.leave(now, interactive=interactive)
         self._begun(now)
 
     def hurry(self) -> None:

@@ -131,14 +131,17 @@ class Course:
             self._idle_grace = 0.0
         self.leaving = False
 
-    def leave(self, now: float) -> None:
-        """This worker is to go, while others serve on; without effect once it goes already."""
+    def leave(self, now: float, *, interactive: bool = False) -> None:
+        """This worker is to go, while others serve on; without effect once it goes already.
+
+        ``interactive``: without a grace for idle connections.
+        """
         if self.phase != Phase.SERVING:
             return
         times = self._times
         self.leaving = True
-        self._idle_grace = times.roll_idle
-        self._begin(now, Phase.CLOSING, now + times.roll_idle + times.timeout)
+        self._idle_grace = 0.0 if interactive else times.roll_idle
+        self._begin(now, Phase.CLOSING, now + self._idle_grace + times.timeout)
         limit = now + times.timeout
         self._early = [
             (limit, Phase.LIMIT),

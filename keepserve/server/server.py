@@ -86,17 +86,17 @@ class Server:
             self._drain.stop(interactive=interactive)
         self._end()
 
-    def leave(self) -> None:
+    def leave(self, *, interactive: bool = False) -> None:
         """End this worker and not the server: siblings have the same listening sockets and serve on.
 
         Loop thread only. Nothing more is accepted, what waits in the accept queue is theirs. Health checks on
         the connections there are go on saying 200. Idle connections stay usable for ``roll_idle``, running
-        requests have ``drain_timeout``. A ``stop`` shortens it.
+        requests have ``drain_timeout``. A ``stop`` shortens it. ``interactive`` closes idle connections at once.
         """
         if self._drain is not None:
-            self._drain.leave()
+            self._drain.leave(interactive=interactive)
         elif not self._should_exit:
-            self._leaving = True
+            self._leaving, self._interactive = True, interactive
         self._end()
 
     def hurry(self) -> None:
@@ -193,7 +193,7 @@ class Server:
         """End gracefully, as was asked for so far and will be."""
         self._drain = drain
         if self._leaving:
-            drain.leave()
+            drain.leave(interactive=self._interactive)
         else:
             drain.stop(interactive=self._interactive)
         if self._hurried:

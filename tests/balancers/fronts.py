@@ -56,11 +56,12 @@ class Front:
         return f"{self.title.split()[0].lower()}-{'h2' if self.protocol == H2 else 'h1'}"
 
 
-def said(binary: str, *options: str) -> str:
-    """The first thing that looks like a version in what the program says of itself."""
-    done = subprocess.run([binary, *options], capture_output=True, text=True, timeout=10, check=False)
-    found = re.search(r"\d+\.\d+(\.\d+)?", done.stdout + done.stderr)
-    assert found, (binary, done.stdout, done.stderr)
+def said(binary: str, option: str) -> str:
+    """The first thing that looks like a version in what the program says of itself, paths aside."""
+    done = subprocess.run([binary, option], capture_output=True, text=True, timeout=10, check=False)
+    told = (done.stdout + done.stderr).replace(binary, "")
+    found = re.search(r"\d+\.\d+\.\d+", told)
+    assert found, (binary, told)
     return found[0]
 
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import textwrap
 from typing import Any
 
 from tests.balancers.fronts import Front
 from tests.support.serving import ROOT
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
+
+
+_INTRODUCTION = (
+    "Written by the tests on {date}: {seconds:.0f} s of mixed GET and POST, small and large, of known length and "
+    "streamed, with pauses about as long as each balancer's idle timeout (scaled to 1 s); within them two keepserves "
+    "were replaced one after the other. Failed is every request without a whole and right 200, and every one that "
+    "the application did not see coming from its client's own address."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +45,7 @@ class Result:
 def table(results: list[Result], seconds: float, date: datetime.date) -> str:
     """The text between the marks."""
     rows = [
-        f"Mixed GET, POST, large and streamed requests around each balancer's idle timeout (scaled to 1 s) for "
-        f"{seconds:.0f} s, the last of them with both servers replaced one after the other; {date.isoformat()}.",
+        *textwrap.wrap(_INTRODUCTION.format(seconds=seconds, date=date.isoformat()), 118, break_on_hyphens=False),
         "",
         "| Balancer | Version | To keepserve | File | Requests | Failed | Requests per connection |",
         "|---|---|---|---|---:|---:|---:|",

@@ -58,6 +58,8 @@ class Runs:
 
     by_name: dict[str, Run]
     complaint: AssertionError | None = None
+    seconds: float = 0.0
+    """From the first flood to the last."""
 
 
 @pytest.fixture(scope="module")
@@ -65,25 +67,25 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """All balancers at once: started, flooded, with both servers replaced, and ended."""
     directory = tmp_path_factory.mktemp("fronts")
     runs = Runs({front.name: Run() for front in FRONTS})
-    began = time.monotonic()
     try:
         with instances(APP, *OPTIONS, directory=directory / "keepserve", workers=1) as pair:
-            _flood(pair, directory, runs.by_name)
+            _flood(pair, directory, runs)
     except AssertionError as complaint:
         if not any(run.report for run in runs.by_name.values()):
             raise
         runs.complaint = complaint
     if os.environ.get("KEEPSERVE_WRITE_RESULTS") == "1":
         found = [(front, runs.by_name[front.name].report) for front in FRONTS if runs.by_name[front.name].report]
-        write([Result.of(front, report) for front, report in found], time.monotonic() - began)
+        write([Result.of(front, report) for front, report in found], runs.seconds)
     return runs
 
 
-def _flood(pair: tuple[Instance, Instance], directory: Path, runs: dict[str, Run]) -> None:
+def _flood(pair: tuple[Instance, Instance], directory: Path, runs: Runs) -> None:
     with (
-        _started(directory, tuple(instance.port for instance in pair), runs) as ports,
+        _started(directory, tuple(instance.port for instance in pair), runs.by_name) as ports,
         going("tides", ports=ports, idle=IDLE) as load,
     ):
+        began = time.monotonic()
         time.sleep(SECONDS)
         try:
             for instance in pair:
@@ -91,7 +93,8 @@ def _flood(pair: tuple[Instance, Instance], directory: Path, runs: dict[str, Run
                 _wait_used(instance, set(ports))
         finally:
             for name, report in load.report().items():
-                runs[name].report = report
+                runs.by_name[name].report = report
+            runs.seconds = time.monotonic() - began
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ def test_the_table_replaces_the_one_before(tmp_path: Path, monkeypatch: pytest.M
     readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     write([Result.of(FRONT, REPORT)], 42.4)
     text = readme.read_text()
-    assert text.startswith(f"before\n{BEGIN}\nMixed GET")
+    assert text.startswith(f"before\n{BEGIN}\nWritten by the tests on 20")
     assert text.endswith(f"50.0 |\n{END}\nafter\n")
     assert "old" not in text
     readme.write_text("no marks\n")
