@@ -20,15 +20,7 @@ HANDLED = (
 )
 """Explicit handlers for all of them: as PID 1 a process without a handler does not get the signal at all."""
 
-_NOT_FOR_CHILDREN = (
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGHUP,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-)
+_NOT_FOR_CHILDREN = tuple(one for one in HANDLED if one not in (signal.SIGTERM, signal.SIGCHLD))
 """What a terminal, or a ``pkill``, sends to the whole group: workers hear of it from the supervisor."""
 
 

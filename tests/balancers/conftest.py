@@ -10,9 +10,9 @@ LINE = "summary line"
 
 
 @pytest.fixture
-def summary(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+def summary(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Say a line in the summary of the run, also from one of several test processes."""
-    return lambda line: record_property(LINE, line)
+    return lambda line: request.node.user_properties.append((LINE, line))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

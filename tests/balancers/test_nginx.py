@@ -21,16 +21,16 @@ def test_mixed_load_through_nginx_gets_nothing_but_whole_200s(tmp_path: Path, su
         serving(APP, "--lb", "nginx", "--no-access-log", directory=tmp_path / "keepserve", workers=2) as server,
         nginx(tmp_path / "nginx", server.port) as port,
     ):
-        report = report_of("load", port, clients=200, seconds=20)
+        report = report_of("load", port, clients=200, seconds=8)
     requests, backends = sum(report["kinds"].values()), report["backends"]
     workers = {name.partition(".")[0] for name in backends}
     ratio = requests / len(backends)
     summary(
-        f"NGINX: {requests} mixed GET/POST from 200 clients in 20 s: {sum(report['failures'].values())} failures; "
+        f"NGINX: {requests} mixed GET/POST from 200 clients in 8 s: {sum(report['failures'].values())} failures; "
         f"{ratio:.1f} requests per backend connection ({len(backends)} connections, {len(workers)} workers)"
     )
     assert report["failures"] == {}
-    assert sum(backends.values()) == requests > 200 * 20
+    assert sum(backends.values()) == requests > 200 * 8
     assert len(report["kinds"]) == 5
     assert "none" not in backends
     # What the configuration is for: without its three lines it is 1.

@@ -111,11 +111,6 @@ def standing_still(worker: int) -> Iterator[int]:
         os.kill(worker, signal.SIGCONT)
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "log"
-
-
 # With this a machine that is busy otherwise does not look like a worker that hangs: the rule itself is tested.
 PATIENT = {"PATIENCE": 8.0, "PATIENCE_EXACT": 8.0}
 

@@ -127,11 +127,6 @@ def warnings(running: Running) -> list[str]:
     return re.findall(r"WARNING .*(?:connections are open, of at most|No further connection).*", running.log)
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "log"
-
-
 @linux
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_the_longest_idle_make_room_and_everybody_who_asks_is_answered(log: Path, loop: str) -> None:

@@ -13,7 +13,6 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -24,17 +23,6 @@ import pytest
 from tests.process.running import PATIENCE, ROOT, alive, eventually, get, linux, port_of, server
 
 APP = "tests.process.apps:app"
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "log"
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4) as pool:
-        yield pool
 
 
 class Kept:

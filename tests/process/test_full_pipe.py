@@ -98,11 +98,6 @@ def pipe() -> Iterator[Pipe]:
         yield pipe
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "log"
-
-
 class Client:
     """A kept-alive connection; how long its slowest request took, and all that were slow together."""
 

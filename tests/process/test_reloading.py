@@ -8,7 +8,6 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,17 +18,6 @@ from tests.process.running import PATIENCE, Running, alive, eventually, get, lin
 
 APP = "tests.process.apps:app"
 QUICK = ("--port", "0", "--roll-idle", "0.2", "--drain-idle", "0.1")
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "log"
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4) as pool:
-        yield pool
 
 
 def _reload(running: Running, times: int = 1) -> None:

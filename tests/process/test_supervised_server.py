@@ -38,17 +38,6 @@ APP = "tests.process.apps:app"
 PORT_0 = ("--port", "0")
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "log"
-
-
-@pytest.fixture
-def pool() -> Any:
-    with ThreadPoolExecutor(4) as pool:
-        yield pool
-
-
 def _asked_to_wait(running: Running, port: int, pool: ThreadPoolExecutor) -> Future[Any]:
     """Have a request run in the server; the future gives its response and body."""
 

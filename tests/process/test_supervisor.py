@@ -20,11 +20,6 @@ UP = r"(?m)^up (\d+) "
 NO_TIME: dict[str, Any] = {"drain_timeout": 0.0, "drain_cancel": 0.0, "shutdown_timeout": 0.0, "drain_idle": 0.0}
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "log"
-
-
 def _pids(running: Running, times: int) -> list[int]:
     return [int(pid) for pid in running.said(UP, times)]
 

@@ -7,16 +7,9 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.process.running import Running, alive, eventually, fake, linux
 
 UP = r"(?m)^up (\d+) "
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "log"
 
 
 def _pids(running: Running, times: int) -> list[int]:
