@@ -27,9 +27,9 @@ class HealthCheck:
 
     def answer(self, method: bytes, phase: Phase, leaving: bool) -> tuple[int, Fields, bytes]:
         """Status, fields and body; the body of a HEAD is left out by the engine."""
-        if method not in (b"GET", b"HEAD"):
-            text = b"A health check is a GET or a HEAD.\n"
-            return 405, [*_fields(b"text/plain; charset=utf-8", text), (b"allow", b"GET, HEAD")], text
+        if method not in (b"GET", b"HEAD", b"OPTIONS"):  # HAProxy's httpchk asks by OPTIONS unless told otherwise
+            text = b"A health check is a GET, a HEAD or an OPTIONS.\n"
+            return 405, [*_fields(b"text/plain; charset=utf-8", text), (b"allow", b"GET, HEAD, OPTIONS")], text
         if phase == Phase.SERVING or leaving:
             text = b'{"status":"ready"}\n'
             return 200, _fields(b"application/json", text), text

@@ -61,6 +61,12 @@ def test_it_says_in_which_phase_the_server_is(phase: Phase) -> None:
     }
 
 
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS"])
+def test_it_may_be_asked_by(method: bytes) -> None:
+    assert HealthCheck("/up").answer(method, Phase.SERVING, leaving=False)[0] == 200
+    assert HealthCheck("/up").answer(method, Phase.CLOSING, leaving=False)[0] == 503
+
+
 @pytest.mark.parametrize("phase", list(Phase))
 def test_a_worker_that_is_replaced_says_that_the_server_is_ready(phase: Phase) -> None:
     assert HealthCheck("/up").answer(b"GET", phase, leaving=True)[0] == 200
@@ -113,7 +119,7 @@ async def test_other_methods_are_told_which_there_are_and_their_body_is_read_pas
     client.send(b"def" + get(b"/else"))
     await turns()
     refused, other = client.answers()
-    assert (refused.status, refused.get(b"allow"), refused.closes) == (405, b"GET, HEAD", False)
+    assert (refused.status, refused.get(b"allow"), refused.closes) == (405, b"GET, HEAD, OPTIONS", False)
     assert other.body == b"the application: /else"
 
 
@@ -161,7 +167,7 @@ async def test_health_checks_over_http2_are_answered_likewise() -> None:
     assert client.whole(1, 3, 5, 7)
     assert [client.body(number) for number in (1, 5)] == [b'{"status":"ready"}\n', b""]
     assert (b"cache-control", b"no-store") in client.response(1).fields
-    assert (b"allow", b"GET, HEAD") in client.response(7).fields
+    assert (b"allow", b"GET, HEAD, OPTIONS") in client.response(7).fields
     assert log.targets == [b"/else"]
 
 
