@@ -8,18 +8,26 @@ import pytest
 
 HERE = Path(__file__).parent
 
-ALONE = ("apps", "balancers", "bench", "clients", "deploy", "grpc", "hostile", "process", "system")
-"""Tests with processes, balancers and clocks that really run: one after the other, on one of xdist's workers.
-
-The others, thousands that only compute, are spread over what is left.
+GROUPS = {
+    "load": ("balancers", "bench", "deploy", "hostile"),
+    "processes": ("apps", "clients", "grpc", "process", "system"),
+}
+"""Tests with processes, balancers and clocks that really run: those of a group come one after the other, in one of
+xdist's processes. The others, thousands that only compute, are spread over whoever has time.
 """
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Name the group of tests that must not run beside each other; begin with them, since they take longest."""
-    alone = [item for item in items if item.path.relative_to(HERE).parts[0] in ALONE]
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in alone:
-            item.add_marker(pytest.mark.xdist_group("alone"))
-    kept = set(map(id, alone))
-    items[:] = alone + [item for item in items if id(item) not in kept]
+    """Name the groups; begin with them, since they take longest."""
+    group_of = {folder: group for group, folders in GROUPS.items() for folder in folders}
+    grouped: list[pytest.Item] = []
+    others: list[pytest.Item] = []
+    for item in items:
+        group = group_of.get(item.path.relative_to(HERE).parts[0])
+        if group is None:
+            others.append(item)
+            continue
+        grouped.append(item)
+        if config.pluginmanager.hasplugin("xdist"):
+            item.add_marker(pytest.mark.xdist_group(group))
+    items[:] = grouped + others
