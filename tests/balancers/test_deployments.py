@@ -36,7 +36,7 @@ def test_a_deployment_with_deregistration_loses_nothing(
                 name = str(instance.port)
                 balancer.deregister(instance.port)
                 instance.restart()
-                assert balancer.state()[name]["state"] == "unused"
+                eventually(lambda name=name: balancer.state()[name]["state"] == "unused", "the deregistration")
                 balancer.register(instance.port)
                 balancer.wait_healthy()
                 eventually(lambda name=name: balancer.state()[name]["requests"] > 50, "the new target is in use")

@@ -82,7 +82,8 @@ def test_no_post_is_lost_by_reloads(tmp_path: Path, summary: Callable[[str], Non
     assert len(seen) == workers * (reloads + 1), "a worker did not change, or ended in between"
     assert {int(pid) for pid in report["workers"]} <= seen
     assert len(report["workers"]) > reloads, "the load did not meet the new workers"
-    assert left <= held, "descriptors are left over"
+    # Fewer is well: when we counted first, a worker that left may not have been forgotten yet.
+    assert all(count <= held.get(kind, 0) for kind, count in left.items()), (left, held)
     assert grown < LEAK
 
 

@@ -81,9 +81,15 @@ async def app(scope, receive, send):
         env.write_text("COLOUR=blue\nKEEPSERVE_HEADER=x-generation: 2\n")
         _reload(running)
         eventually(lambda: get(port) == "blue none", "the new environment")
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        eventually(lambda: _generation(port) == "2", "the new field")
+
+
+def _generation(port: int) -> str | None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
         connection.request("GET", "/")
-        assert connection.getresponse().headers["x-generation"] == "2"
+        return connection.getresponse().headers["x-generation"]
+    finally:
         connection.close()
 
 
@@ -190,7 +196,7 @@ def test_a_request_under_way_is_finished_by_the_old_worker(
         waiting = pool.submit(get, port, "/wait")
         running.said("waiting")
         _reload(running)
-        assert get(port) != old
+        eventually(lambda: get(port) != old, "an answer of the new worker")
         release.touch()
         assert waiting.result() == old
         eventually(lambda: not alive(int(old)), "the end of the old worker")
