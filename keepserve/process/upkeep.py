@@ -58,6 +58,8 @@ class Upkeep:
         self._watchdog = Watchdog(launch.settings.worker_timeout)
         self._roll: Roll | None = None
         self._reload_wanted = False
+        self._added: list[Slot] = []
+        """Places that the reload under way has made."""
         self._next_recycling = math.inf
 
     # -- For the supervisor
@@ -150,7 +152,8 @@ class Upkeep:
             logger.warning("%s", warning)
         count = launch.settings.workers
         logger.info("SIGHUP: starting %d new %s", count, "worker" if count == 1 else "workers")
-        self._slots.extend(Slot(index, proven=True) for index in range(len(self._slots), count))
+        self._added = [Slot(index, proven=True) for index in range(len(self._slots), count)]
+        self._slots.extend(self._added)
         self._begin(launch, self._slots[:count], "", now)
 
     def _begin(self, launch: Launch, slots: list[Slot], cause: str, now: float) -> None:
@@ -216,7 +219,7 @@ class Upkeep:
             logger.error("A worker could not be replaced: %s; the old one goes on", why)
             return
         # A reload that was to make more workers has made none.
-        del self._slots[max(1, self.launch.settings.workers) :]
+        self._slots[:] = [slot for slot in self._slots if slot not in self._added]
         logger.error("The reload failed: %s; the old workers go on with the settings they have", why)
         self._notifier.ready("serving; the last reload failed")
 

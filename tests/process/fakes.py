@@ -122,6 +122,18 @@ def second_fails(context: WorkerContext) -> int:
     return leaving(context)
 
 
+def third_fails(context: WorkerContext) -> int:
+    """The first two are well; whoever comes after them ends with exit code 3 before it is ready."""
+    for number in (1, 2):
+        try:
+            os.close(os.open(f"{os.environ['FAKE_MARK']}{number}", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            continue
+        return leaving(context)
+    up()
+    return 3
+
+
 def second_hangs(context: WorkerContext) -> int:
     """The first is well; whoever comes after it never becomes ready."""
     try:
@@ -212,6 +224,7 @@ ENTRIES: dict[str, Callable[[WorkerContext], int]] = {
         leaving,
         lingering,
         second_fails,
+        third_fails,
         second_hangs,
         busy,
         hanging,

@@ -170,6 +170,20 @@ def test_a_reload_returns_to_the_number_in_the_settings(log: Path) -> None:
         assert len(_pids(running, 4)) == 4
 
 
+def test_a_reload_that_fails_keeps_the_worker_that_was_added(log: Path, tmp_path: Path) -> None:
+    popen = {"env": {"FAKE_MARK": str(tmp_path / "mark")}, "start_new_session": True}
+    with fake("third_fails", log, popen=popen) as running:
+        running.said("serves on")
+        running.send(signal.SIGTTIN)
+        running.said("is ready after")
+        added = _pids(running, 2)[1]
+        running.send(signal.SIGHUP)
+        running.said("The reload failed")
+        os.kill(added, signal.SIGKILL)
+        running.said(rf"Worker {added} was killed by SIGKILL .*; another one is started")
+        _pids(running, 4)  # the two, the successor that failed, and whoever takes the place of the killed one
+
+
 def test_a_worker_more_that_cannot_start_does_not_end_the_server(log: Path, tmp_path: Path) -> None:
     popen = {"env": {"FAKE_MARK": str(tmp_path / "mark")}, "start_new_session": True}
     with fake("second_fails", log, popen=popen) as running:
