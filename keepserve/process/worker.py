@@ -40,11 +40,11 @@ ORPHAN_MARGIN = 4.0
 LAST_TASKS = 0.5
 """Seconds that tasks of the application have to end when everything else has."""
 
-_SUPERVISOR_FIRST = 0.1
+_SUPERVISOR_FIRST = 0.5
 """Seconds a worker that got SIGTERM waits for the supervisor's order.
 
-systemd signals every process of a service. The supervisor has to close its copies of the listening sockets
-before the workers empty the accept queue, or connections made in between would be reset.
+systemd signals every process of a service. Then the accept queue has to be emptied, which a worker that leaves alone
+does not do: it leaves the queue to the others.
 """
 
 
