@@ -230,6 +230,11 @@ def test_how_long_the_balancer_waits_is_told(seconds: float, words: str) -> None
     assert words in found.sentence
 
 
+def test_envoys_timeout_is_for_the_whole_response() -> None:
+    found = only("response-timeout", judged(kind="envoy", response_timeout=fact(15.0)))
+    assert "not complete after 15 s" in found.sentence
+
+
 def test_a_post_that_is_sent_twice_is_a_warning() -> None:
     found = only("retries", judged(retries_post=fact(True, "proxy_next_upstream error non_idempotent")))
     assert (found.level, found.theirs) == (Level.WARNING, "proxy_next_upstream error timeout;")

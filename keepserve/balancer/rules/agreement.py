@@ -111,6 +111,10 @@ def protocol(case: Case) -> None:
         case.ok("protocol", f"Spoken to keepserve: {words.get(fact.value, fact.value)} ({fact}).", fact)
 
 
+_WHOLE_RESPONSE = ("envoy", "istio", "envoy-gateway")
+"""Balancers whose timeout of a route is for the whole response, not for silence."""
+
+
 def response_timeout(case: Case) -> None:
     """How long the balancer waits for us: told, since keepserve has no limit of its own on a running request."""
     fact = case.pool.response_timeout
@@ -118,6 +122,14 @@ def response_timeout(case: Case) -> None:
         return
     if math.isinf(fact.value):
         case.ok("response-timeout", f"The balancer waits for a response without limit ({fact}).", fact)
+        return
+    if case.pool.kind in _WHOLE_RESPONSE:
+        case.ok(
+            "response-timeout",
+            f"The balancer answers 504, or cuts the response off, when it is not complete after "
+            f"{format_duration(fact.value)} ({fact}). keepserve lets the application run on; streams need more.",
+            fact,
+        )
         return
     case.ok(
         "response-timeout",
