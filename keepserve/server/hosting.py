@@ -74,6 +74,8 @@ class Hosting:
         self._server = server
         self._tls = tls
         host = client[0] if client is not None and client[1] is not None else None
+        if host is None and server is not None and server[1] is not None:
+            host = ""  # a TCP peer that has left has no address any more; it is none on a Unix socket
         self._trusted = bool(self.state.trusted) and host in self.state.trusted
 
     # The connection's part.

@@ -168,6 +168,13 @@ def test_each_request_of_a_trusted_proxy_has_its_own_client() -> None:
     assert [scope["client"][0] for scope in seen] == ["203.0.113.7", "192.0.2.1", "203.0.113.8"]
 
 
+def test_a_tcp_peer_that_has_left_is_not_taken_for_one_on_a_unix_socket() -> None:
+    facts = {"peername": None, "sockname": ("192.0.2.2", 80)}  # the system forgets its address when it is gone
+    line = b"X-Forwarded-For: 203.0.113.7"
+    (scope,) = scopes(get(b"/", line), connect=facts, forwarded_allow_ips=("unix",))
+    assert scope["client"] is None
+
+
 @pytest.mark.parametrize(("allowed", "client"), [(("unix",), ("203.0.113.7", 0)), (("192.0.2.1",), None), ((), None)])
 def test_a_proxy_on_a_unix_socket_is_believed_only_by_name(allowed: tuple[str, ...], client: Any) -> None:
     line = b"X-Forwarded-For: 203.0.113.7"
