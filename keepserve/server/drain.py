@@ -183,7 +183,7 @@ class Drain:
         self._listeners.close(empty=not leaving)
         self._tell_connections(now)
         state.farewell.give()
-        if not self._left.nothing:
+        if state.connections or state.pending or state.tasks:
             logger.info(
                 "%s: %d connections, %d running requests; closing, %s at most",
                 self._word,
