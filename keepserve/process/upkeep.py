@@ -73,7 +73,7 @@ class Upkeep:
         """Do what is to be done."""
         self._watch(now)
         self._recycle(now)
-        if self._roll is None and self._reload_wanted and all(slot.proven for slot in self._slots):
+        if self._reload_wanted and self._settled:
             self._begin_reload(now)
         if self._roll is not None:
             self._advance(self._roll, now)
@@ -103,16 +103,21 @@ class Upkeep:
         self._watchdog = Watchdog(0.0)
         self._next_recycling = math.inf
 
+    @property
+    def _settled(self) -> bool:
+        """Every place has had a ready worker, and none is being replaced."""
+        return self._roll is None and all(slot.proven for slot in self._slots)
+
     def want_reload(self) -> None:
         """Replace all workers, as soon as no other replacement is under way and all have been ready once."""
-        if self._roll is not None or not all(slot.proven for slot in self._slots):
+        if not self._settled:
             logger.info("SIGHUP: the workers are replaced once the start or replacement under way is done")
         self._reload_wanted = True
 
     def resize(self, change: int) -> None:
         """One worker more (1) or fewer (-1)."""
         name = "SIGTTIN" if change > 0 else "SIGTTOU"
-        if self._roll is not None or not all(slot.proven for slot in self._slots):
+        if not self._settled:
             logger.warning("%s: not while workers are started or replaced; send it again then", name)
             return
         if len(self._slots) + change < 1:

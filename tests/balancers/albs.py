@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from tests.balancers.reports import conversing
 from tests.support.programs import free_port
-from tests.support.serving import PATIENCE, ROOT, clean_environment, eventually
+from tests.support.serving import PATIENCE, eventually
 
 
 class Alb:
@@ -52,24 +53,8 @@ def alb(*targets: int, **attributes: Any) -> Iterator[Alb]:
     """A load balancer with these targets and attributes (``alb.Plan``); whatever it complains about is a failure."""
     port = free_port()
     plan = json.dumps({"port": port, "targets": targets, **attributes})
-    process = subprocess.Popen(
-        [sys.executable, "-m", f"{__package__}.alb", plan],
-        cwd=ROOT,
-        env=clean_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert line == "going\n", process.communicate(timeout=PATIENCE)
-            yield Alb(port, process)
-            _, complaint = process.communicate(timeout=PATIENCE)
-            assert process.returncode == 0, complaint
-            assert complaint == "", complaint
-        finally:
-            if process.poll() is None:
-                process.kill()
+    with conversing([sys.executable, "-m", f"{__package__}.alb", plan]) as process:
+        yield Alb(port, process)
+        _, complaint = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, complaint
+        assert complaint == "", complaint

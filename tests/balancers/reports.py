@@ -50,8 +50,15 @@ class Load:
 @contextlib.contextmanager
 def going(module: str, port: int | None = None, **plan: Any) -> Iterator[Load]:
     """Run ``module`` of this package with this plan; the block begins when it says that it is ``going``."""
+    with conversing(_command(module, port, plan)) as process:
+        yield Load(process)
+
+
+@contextlib.contextmanager
+def conversing(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A process of this package's, once it has said that it is ``going``; it does not outlive the block."""
     process = subprocess.Popen(
-        _command(module, port, plan),
+        command,
         cwd=ROOT,
         env=clean_environment(),
         stdin=subprocess.PIPE,
@@ -64,7 +71,7 @@ def going(module: str, port: int | None = None, **plan: Any) -> Iterator[Load]:
             assert process.stdout is not None
             line = process.stdout.readline()
             assert line == "going\n", process.communicate(timeout=PATIENCE)
-            yield Load(process)
+            yield process
         finally:
             if process.poll() is None:
                 process.kill()

@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import http.client
-import re
-import subprocess
 import sys
 from functools import partial
 
@@ -20,7 +18,7 @@ import keepserve
 from keepserve.server import server
 from keepserve.server.acceptor import Acceptor
 from keepserve.server.connection import Connection
-from tests.bench.interleaved import APP, arguments, free_port, measure, need, pinned, report, running
+from tests.bench.interleaved import APP, arguments, free_port, measure, need, report, running, wrk_rate
 
 COMPETITORS = ("balanced", "unbalanced", "loop's own")
 
@@ -68,12 +66,7 @@ def connections_per_second(port: int, options: argparse.Namespace) -> float:
     """Load one server for a while. Any error or answer other than 200 ends the benchmark."""
     command = ["wrk", "-t1", f"-c{options.connections}", f"-d{options.seconds}s", "-H", "Connection: close"]
     command.append(f"http://127.0.0.1:{port}/")
-    output = subprocess.run(pinned(command, options.load_cpu), check=True, capture_output=True, text=True).stdout
-    if "Non-2xx" in output or "Socket errors" in output:
-        raise SystemExit(f"Errors under load, so nothing was measured:\n{output}")
-    found = re.search(r"Requests/sec:\s+([0-9.]+)", output)
-    assert found is not None
-    return float(found[1])
+    return wrk_rate(command, options.load_cpu)
 
 
 def main() -> None:

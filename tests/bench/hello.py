@@ -11,13 +11,11 @@ from __future__ import annotations
 import argparse
 import http.client
 import os
-import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench.interleaved import APP, BODY, arguments, free_port, measure, need, pinned, report, running
+from tests.bench.interleaved import APP, BODY, arguments, free_port, measure, need, report, running, wrk_rate
 
 # What a balancer adds and a browser sends: about 700 bytes of head.
 BALANCER_FIELDS = {
@@ -67,12 +65,7 @@ def requests_per_second(port: int, options: argparse.Namespace, script: str | No
     if script is not None:
         command += ["-s", script]
     command.append(f"http://127.0.0.1:{port}/")
-    output = subprocess.run(pinned(command, options.load_cpu), check=True, capture_output=True, text=True).stdout
-    if "Non-2xx" in output or "Socket errors" in output:
-        raise SystemExit(f"Errors under load, so nothing was measured:\n{output}")
-    found = re.search(r"Requests/sec:\s+([0-9.]+)", output)
-    assert found is not None
-    return float(found[1])
+    return wrk_rate(command, options.load_cpu)
 
 
 def main() -> None:

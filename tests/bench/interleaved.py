@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import platform
+import re
 import shutil
 import socket
 import statistics
@@ -94,3 +95,13 @@ def report(title: str, rates: dict[str, list[float]]) -> None:
         if name == first:
             spread = ""
         print(f"{name:12}{statistics.median(values):10,.0f}{min(values):10,.0f}{max(values):10,.0f}   {spread}")
+
+
+def wrk_rate(command: list[str], cpu: int) -> float:
+    """Run ``wrk`` on a CPU; its requests a second. Any error or answer other than 2xx ends the benchmark."""
+    output = subprocess.run(pinned(command, cpu), check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in output or "Socket errors" in output:
+        raise SystemExit(f"Errors under load, so nothing was measured:\n{output}")
+    found = re.search(r"Requests/sec:\s+([0-9.]+)", output)
+    assert found is not None
+    return float(found[1])

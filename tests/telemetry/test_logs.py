@@ -32,19 +32,6 @@ from keepserve.telemetry.output import LineOutput, colors_wanted, split_lines, w
 from tests.support.clock import FakeClock
 
 
-@pytest.fixture(autouse=True)
-def _untouched_logging() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("", "keepserve", "keepserve.access")]
-    before = [(one, one.level, one.propagate, one.handlers[:], one.disabled) for one in loggers]
-    yield
-    for one, level, propagate, handlers, disabled in before:
-        for handler in one.handlers:
-            if handler not in handlers:
-                handler.close()
-        one.setLevel(level)
-        one.propagate, one.handlers[:], one.disabled = propagate, handlers, disabled
-
-
 def record(message: str, *args: object, exc_info: object = None) -> logging.LogRecord:
     made = logging.LogRecord("keepserve", logging.WARNING, "f.py", 1, message, args, exc_info)  # type: ignore[arg-type]  # a bare exception is what Logger passes on
     made.created, made.msecs = 1_795_000_000.25, 250.0

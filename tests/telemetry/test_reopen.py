@@ -32,19 +32,6 @@ def _own_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         os.close(file.fd)
 
 
-@pytest.fixture(autouse=True)
-def _untouched_logging() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("", "keepserve", "keepserve.access")]
-    before = [(one, one.level, one.propagate, one.handlers[:], one.disabled) for one in loggers]
-    yield
-    for one, level, propagate, handlers, disabled in before:
-        for handler in one.handlers:
-            if handler not in handlers:
-                handler.close()
-        one.setLevel(level)
-        one.propagate, one.handlers[:], one.disabled = propagate, handlers, disabled
-
-
 def log_request(access: AccessLog, target: bytes) -> None:
     access.log("127.0.0.1:5", "GET", target, "1.1", 200, 2, 0.001, 1)
 
