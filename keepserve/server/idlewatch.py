@@ -21,6 +21,7 @@ from keepserve.telemetry.reasons import CloseReason
 from keepserve.telemetry.scoreboard import (
     IDLE_CLOSED_BY_PEER,
     IDLE_CLOSED_BY_US,
+    PID,
     SAID_IDLE,
     SAID_IDLE_TIMEOUT,
     Seat,
@@ -34,6 +35,10 @@ LOOK_INTERVAL = 1.0
 
 REPEAT_INTERVAL = 3600.0
 """Seconds after which the warning is repeated, by whichever worker has reason to."""
+
+CLAIM_TIME = 0.5
+"""Seconds between a worker's claim to a warning and the warning, in which a sibling that has seen the word free at
+the same moment overwrites the claim, and so takes it over: of all who claim, the last one speaks."""
 
 ALARMING = 5
 """Idle closes of ours that are no accident any more,"""
@@ -84,6 +89,8 @@ class IdleWatch:
         """Idle closes of ours that no warning has counted yet."""
         self._patient: set[Engine] = set()
         self._asked = 0
+        self._claims: dict[int, int] = {}
+        """What we have written into words that belong to all, to speak if it still stands there in a while."""
         self._on_wheel = False
         self._shown: dict[str, tuple[float, bool]] = {}
 
@@ -135,12 +142,20 @@ class IdleWatch:
 
     def expire(self, now: float) -> float:
         """Look at what was recorded."""
-        self._on_wheel = False
-        self._wheel.forget(self)
         for version in self._peers:
             self._note(version)
+        earlier = dict(self._claims)
         if self._settings.lb_idle_timeout:
             self._judge(now)
+        for word, claim in earlier.items():
+            if self._claims.get(word) == claim:  # there is no reason to say it any more
+                del self._claims[word]
+                if self._common[word] == claim:
+                    self._common[word] = 0
+        if self._claims:
+            return now + CLAIM_TIME
+        self._on_wheel = False
+        self._wheel.forget(self)
         return NEVER
 
     # What it means.
@@ -185,11 +200,16 @@ class IdleWatch:
         return ours >= ALARMING and ours >= ALARMING_SHARE * (ours + theirs)
 
     def _may_say(self, word: int, now: float) -> bool:
+        """Claim the warning, or find that an earlier claim of ours has stood: then say it."""
         said = self._common[word]
-        if said and now < said / 1e9 + REPEAT_INTERVAL:
-            return False
-        self._common[word] = max(1, round(now * 1e9))
-        return True
+        claim = self._claims.pop(word, None)
+        if claim is not None:
+            return said == claim
+        if not said or now >= said / 1e9 + REPEAT_INTERVAL:
+            # The lowest bits (4 ms) tell who: as many as a process number may have.
+            claim = (max(1, round(now * 1e9) >> 22) << 22) | (self._seat[PID] & 0x3FFFFF)
+            self._claims[word] = self._common[word] = claim
+        return False
 
     def _say_timeout(self, seconds: float) -> None:
         s = self._settings

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from keepserve.server.idlewatch import ALARMING, ENOUGH_SHOWN, PATIENCE, PATIENT, REPEAT_INTERVAL
-from keepserve.telemetry.scoreboard import IDLE_CLOSED_BY_PEER, IDLE_CLOSED_BY_US, Scoreboard
+from keepserve.server.idlewatch import ALARMING, CLAIM_TIME, ENOUGH_SHOWN, PATIENCE, PATIENT, REPEAT_INTERVAL
+from keepserve.telemetry.scoreboard import IDLE_CLOSED_BY_PEER, IDLE_CLOSED_BY_US, PID, SAID_IDLE, Scoreboard
 from tests.http2.frames import get as get2
 from tests.http2.frames import goaway
 from tests.support.harness import GET, Client, Worker, in_loop, turns
@@ -474,6 +474,27 @@ def test_what_one_worker_has_said_the_others_need_not(caplog: pytest.LogCaptureF
         workers[1].live(2)
         assert len(warnings(caplog)) == 2
         assert f"Closed {ALARMING + 1} idle" in warnings(caplog)[1]
+
+    test()
+
+
+def test_of_workers_that_have_reason_at_the_same_moment_one_speaks(caplog: pytest.LogCaptureFixture) -> None:
+    @in_loop
+    async def test() -> None:
+        board = Scoreboard(2)
+        workers = [Worker(common=board.common, **BELOW) for _ in range(2)]
+        for pid, worker in enumerate(workers, 4711):
+            worker.state.seat[PID] = pid
+            await idle_out(worker, ALARMING)
+        unspoken = board.common[SAID_IDLE]
+        # Both look before either has written: each finds the word free.
+        for worker in workers:
+            board.common[SAID_IDLE] = unspoken
+            worker.live(1.1)
+        assert not warnings(caplog)
+        for worker in workers:
+            worker.live(CLAIM_TIME + 0.2)
+        assert len(warnings(caplog)) == 1
 
     test()
 

@@ -41,14 +41,14 @@ def test_a_balancer_that_waits_longer_is_told_of_with_its_number(tmp_path: Path)
         closed_first = 0
         for _ in range(4):
             closed_first += pool(server, 30, 0.8)
-        server.said(r"Closed \d+ idle connections before the balancer did; its idle timeout is not the 400 ms")
         said = server.said(r"Closed \d+ idle connections? before the balancer did; (its idle timeout looks like .*)")
         assert closed_first > 60
     seconds = float(said.partition(" looks like ")[2].partition(" ")[0])
     unit = said.partition(" looks like ")[2].split(" ")[1].rstrip(",")
     assert 720 <= seconds * (1 if unit == "ms" else 1000) <= 880, said
     assert "keep_alive_timeout is 500 ms; set --lb-idle-timeout 0." in said
-    assert server.stderr.count("before the balancer did") == 2
+    # Without a number before, if it closed enough of them before one showed.
+    assert 1 <= server.stderr.count("before the balancer did") <= 2
 
 
 def test_a_balancer_that_closes_first_is_no_news(tmp_path: Path) -> None:
