@@ -154,6 +154,8 @@ class Session:
         length, start = data[1] - 0x80, 2  # less than nothing: it is not masked
         if length == 126 and size >= 8:
             length, start = data[2] << 8 | data[3], 4
+        elif length >= 126:
+            return False  # a length of 64 bits, or not all of it here
         if size != start + 4 + length or length > self._limits.max_message:
             return False
         payload = apply_mask(data[start + 4 :], data[start : start + 4])

@@ -248,7 +248,7 @@ def test_reload_beats_a_weaker_worker_count() -> None:
         ({"ssl_keyfile_password": "hunter2"}, "ssl_keyfile_password ((hidden), flag --ssl-keyfile-password) needs"),
         ({"ssl_ca_certs": "c"}, "needs --ssl-certfile"),
         ({"ssl_certfile": "c", "ssl_cert_reqs": "required"}, "needs --ssl-ca-certs"),
-        ({"proxy_protocol": "require"}, "proxy_protocol (require, flag --proxy-protocol) needs --proxy-protocol-from"),
+        ({"proxy_protocol": "require"}, "(require, flag --proxy-protocol) needs --proxy-protocol-from"),
         ({"proxy_protocol": "require", "proxy_protocol_from": ""}, "needs --proxy-protocol-from: the networks"),
         ({"limit_request_line": "64k"}, "must not be larger than limit_request_head (32 KiB, default)"),
     ],

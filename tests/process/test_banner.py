@@ -101,7 +101,8 @@ def test_watched_directories_are_named() -> None:
                 "proxy_protocol_from": ("10.0.0.0/8",),
                 "forwarded_allow_ips": ("203.0.113.7",),
             },
-            "the PROXY header of 10.0.0.0/8, which every connection must have; X-Forwarded-For and -Proto of 203.0.113.7",
+            "the PROXY header of 10.0.0.0/8, which every connection must have; "
+            "X-Forwarded-For and -Proto of 203.0.113.7",
         ),
     ],
 )

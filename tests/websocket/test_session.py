@@ -470,6 +470,15 @@ def test_a_message_that_comes_alone_is_read_as_any_other(size: int) -> None:
         assert peer.feed(alone[-1:] if len(cut) < len(alone) else frame(TEXT, b"y")[1:]).take()[0] == "x" * size
 
 
+@pytest.mark.parametrize("first", range(2, 200))
+def test_a_long_message_may_come_in_pieces_of_any_size(first: int) -> None:
+    """Also with one that has just the size which its second byte would mean if lengths had seven bits."""
+    long = frame(BINARY, b"x" * 70_000)
+    peer = Peer().feed(long[:first])
+    assert peer.take() == []
+    assert peer.feed(long[first:]).take() == [b"x" * 70_000]
+
+
 def test_the_short_way_has_the_limits_of_the_other() -> None:
     assert Peer(max_message=130).feed(text("x" * 131)).frames == [closing(1009, "message larger than 130 bytes")]
     assert Peer(max_message=1000).feed(frame(TEXT, b"\xff")).end[:2] == (State.CLOSED, 1007)

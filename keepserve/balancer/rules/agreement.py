@@ -35,8 +35,8 @@ def proxy_protocol(case: Case) -> None:
         case.add(
             "proxy-protocol",
             Level.PROBLEM,
-            f"keepserve requires a PROXY protocol header on every connection ({case.told('proxy_protocol')}), and the "
-            f"balancer sends none ({fact}): every connection is closed.",
+            f"keepserve requires a PROXY protocol header on every connection ({case.told('proxy_protocol')}), and "
+            f"the balancer sends none ({fact}): every connection is closed.",
             fact,
             ours="--proxy-protocol off",
         )
