@@ -104,8 +104,9 @@ def test_rolling_reloads_behind_haproxy_lose_nothing(tmp_path: Path, summary: Ca
 
 
 def test_rolling_restarts_behind_nginx_lose_nothing(tmp_path: Path, summary: Callable[[str], None]) -> None:
+    # NGINX comes back to a server a second after it was refused. Idle connections must not end at that very moment.
     with (
-        instances(APP, *OPTIONS, "--lb", "nginx", directory=tmp_path / "keepserve") as pair,
+        instances(APP, "--drain-idle", "2.5", "--lb", "nginx", directory=tmp_path / "keepserve") as pair,
         nginx(tmp_path / "nginx", *(instance.port for instance in pair), refusals=True) as port,
         going("lanes", port, **CLIENTS) as load,
     ):
