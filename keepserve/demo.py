@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+from keepserve.demo_live import LIVE_PATH, live, told_to_go
 from keepserve.demo_page import render_page
 
 Scope = MutableMapping[str, Any]
@@ -44,6 +45,7 @@ _PATHS: Final = {
     "/slow?seconds=1": f"an answer after some seconds, at most {SLOW_LIMIT:.0f}",
     "/echo": "POST a body and get it back while it is still being sent",
     "/headers": "the fields of your request",
+    LIVE_PATH: "a WebSocket: a tick each second, an echo, and a word before the server goes",
 }
 
 _UNTOLD: Final = (
@@ -53,7 +55,7 @@ _UNTOLD: Final = (
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve the demonstration (ASGI 3: http and lifespan; WebSockets are refused)."""
+    """Serve the demonstration (ASGI 3: http, websocket and lifespan)."""
     kind = scope["type"]
     if kind == "http":
         try:
@@ -64,8 +66,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     elif kind == "lifespan":
         await _lifespan(receive, send)
     elif kind == "websocket":
-        await receive()
-        await send({"type": "websocket.close", "code": 1000})
+        await live(scope, receive, send)
     else:
         raise ValueError(f"Expected the scope type http, lifespan or websocket, found {kind!r}.")
 
@@ -213,24 +214,11 @@ async def _stream(scope: Scope, receive: Receive, send: Send) -> None:
         for number in range(1, count + 1):
             line = b"chunk %d of %d\n" % (number, count)
             await send({"type": "http.response.body", "body": line, "more_body": True})
-            if number < count and await _told_to_go(scope, delay):
+            if number < count and await told_to_go(scope, delay):
                 line = b"The server is stopping. Goodbye, and ask again: another will answer.\n"
                 await send({"type": "http.response.body", "body": line, "more_body": True})
                 break
     await send({"type": "http.response.body", "body": b""})
-
-
-async def _told_to_go(scope: Scope, delay: float) -> bool:
-    """Sleep for so many seconds, or until the server says that it is closing; whether it does."""
-    told = (scope.get("extensions") or {}).get("keepserve", {})
-    if "until_draining" not in told:
-        await asyncio.sleep(delay)
-        return False
-    try:
-        await asyncio.wait_for(told["until_draining"](), delay)
-    except TimeoutError:
-        return False
-    return True
 
 
 async def _slow(scope: Scope, receive: Receive, send: Send) -> None:

@@ -92,6 +92,10 @@ it ready instead of a reset.</p>
 <h2>What keeping it saved</h2>
 <p id="explanation">[[explanation]]</p>
 <p id="measured" class="soft"></p>
+<h2>A WebSocket that comes back</h2>
+<p id="live" role="status">Connecting.</p>
+<button id="ask" type="button" disabled>Ask for an echo</button>
+<p id="echo" class="soft" role="status"></p>
 <h2>The same with curl</h2>
 <pre id="curl">curl http://127.0.0.1:8000/json http://127.0.0.1:8000/json</pre>
 <h2>What else is here</h2>
@@ -122,6 +126,39 @@ if (page) {
       "is spared about that."
     : "Your browser loaded this page over a connection it already had, so it spent no time on connecting.";
 }
+
+// The WebSocket: a server that stops says so, and closes with 1012; whatever the reason, it is opened again, at once
+// the first time and then less and less often, so that a server that comes back is not run over.
+let wait = 0;
+function connect() {
+  const socket = new WebSocket(new URL("live", here.replace(/^http/, "ws")));
+  let asked = 0;
+  socket.onopen = () => {
+    wait = 0;
+    at("ask").disabled = false;
+    at("ask").onclick = () => {
+      asked = performance.now();
+      socket.send("Anybody there?");
+    };
+  };
+  socket.onmessage = (event) => {
+    const said = JSON.parse(event.data);
+    if (said.restarting) at("live").textContent = "The server is about to stop, and says so.";
+    else if (said.echo !== undefined) {
+      at("echo").textContent = `"${said.echo}" came back after ${(performance.now() - asked).toFixed(1)} ms.`;
+    } else {
+      at("live").textContent =
+        `Open for ${said.ticks} s to worker ${said.worker_pid}, over HTTP/${said.http_version}.`;
+    }
+  };
+  socket.onclose = (event) => {
+    at("ask").disabled = true;
+    at("live").textContent = `Closed with code ${event.code}; connecting again.`;
+    setTimeout(connect, wait * (0.5 + Math.random()));
+    wait = Math.min(5000, 2 * wait || 250);
+  };
+}
+connect();
 
 at("send").addEventListener("click", async () => {
   const seen = new Set();

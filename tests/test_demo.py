@@ -311,19 +311,6 @@ def test_lifespan_starts_and_stops() -> None:
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-def test_websockets_are_refused() -> None:
-    sent: list[Any] = []
-
-    async def receive() -> Any:
-        return {"type": "websocket.connect"}
-
-    async def send(message: Any) -> None:
-        sent.append(message["type"])
-
-    asyncio.run(app({"type": "websocket"}, receive, send))
-    assert sent == ["websocket.close"]
-
-
 def test_an_unknown_scope_is_an_error_that_names_it() -> None:
     async def never() -> Any:
         raise AssertionError

@@ -308,7 +308,7 @@ class Exchange:
     def app_ended(self, error: BaseException | None) -> None:
         """The application returned, or raised ``error``: see that the client learns of an unfinished response."""
         if self.phase == DONE:
-            if error is not None and not (self.disconnected and _comes_of_the_disconnect(error)):
+            if error is not None and not (self.disconnected and comes_of_the_disconnect(error)):
                 self._log(error)
             return
         if error is None:
@@ -354,11 +354,11 @@ class Exchange:
                 waiter.set_result(None)
 
 
-def _comes_of_the_disconnect(error: BaseException | None) -> bool:
+def comes_of_the_disconnect(error: BaseException | None) -> bool:
     """Whether an error is our ``ClientDisconnected``, or what a framework made of it."""
     while error is not None and not isinstance(error, ClientDisconnected):
         if isinstance(error, BaseExceptionGroup):
-            return all(map(_comes_of_the_disconnect, error.exceptions))
+            return all(map(comes_of_the_disconnect, error.exceptions))
         error = error.__cause__ or error.__context__
     return error is not None
 

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from keepserve.asgi.types import ASGI_VERSION, SPEC_VERSION
+from keepserve.proxy.forwarded import Forwarded
 from keepserve.wire.engine import Request
 
 Address = tuple[str, int | None]
@@ -81,3 +82,19 @@ def request_scope(common: dict[str, Any], request: Request, state: dict[str, Any
     if request.takes_trailers and version != "2":  # on HTTP/2 all requests do, and the common part says it
         scope["extensions"] = {**scope["extensions"], "http.response.trailers": {}}
     return scope
+
+
+def forwarded_scope(scope: dict[str, Any], said: Forwarded) -> None:
+    """Put what a trusted proxy says of the client in the place of what the connection says.
+
+    The ``host`` field is replaced only if the proxy was to be asked for it; all other fields stay as they came.
+    """
+    if said.client is not None:
+        scope["client"] = said.client[:2]
+    if said.scheme is not None:
+        scope["scheme"] = said.scheme
+    if said.host is not None:
+        scheme = scope["scheme"]
+        scope["server"] = said.server(scheme)
+        others = [field for field in scope["headers"] if field[0] != b"host"]
+        scope["headers"] = [(b"host", said.host_field(scheme)), *others]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from keepserve.config.conflicts import Origins, told
 from keepserve.config.durations import format_duration, plain_seconds
 from keepserve.config.problems import DEFAULT_ORIGIN, Problem
-from keepserve.config.settings import DEFAULT_KEEP_ALIVE_MARGIN, FIELDS_BY_NAME, Settings
+from keepserve.config.settings import DEFAULT_KEEP_ALIVE_MARGIN, FIELDS_BY_NAME, PING_SHARE, Settings
 
 SAFE_MARGIN = 5.0
 """Seconds between the two idle clocks under which a busy event loop or network can still lose the race."""
@@ -29,6 +29,7 @@ def check_ordering(settings: Settings, origins: Origins) -> tuple[list[Problem],
     law.lame_duck_shows()
     law.stop_fits_grace()
     law.linger_idle_within_linger()
+    law.pings_keep_websockets()
     return law.problems, law.warnings
 
 
@@ -169,6 +170,19 @@ class _Law:
                 "the whole reading-on would end before one wait does",
                 f"Set {self._ask('linger_idle_timeout', s.linger_timeout)} or less.",
             )
+
+    def pings_keep_websockets(self) -> None:
+        s = self.settings
+        if not s.websocket or not s.lb_idle_timeout or 0 < s.ws_ping_interval < s.lb_idle_timeout:
+            return
+        self.warnings.append(
+            Problem(
+                f"{self._told('ws_ping_interval')} does not keep WebSockets from being idle for "
+                f"{self._told('lb_idle_timeout')}: the balancer will close quiet ones. "
+                f"Set {self._ask('ws_ping_interval', PING_SHARE * s.lb_idle_timeout)} or less, or leave it out.",
+                ("ws_ping_interval", "lb_idle_timeout"),
+            )
+        )
 
     def _problem(self, names: tuple[str, str], rule: str, why: str, cure: str) -> None:
         message = f"{self._told(names[0])} {rule} {self._told(names[1])}: {why}. {cure}"

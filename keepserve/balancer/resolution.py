@@ -24,6 +24,7 @@ _COMPUTED_FROM = {
     "drain_delay": ("lb",),
     "keep_alive_timeout": ("lb_idle_timeout", "keep_alive_margin"),
     "headers_timeout": ("keep_alive_timeout", "request_head_timeout"),
+    "ws_ping_interval": ("lb_idle_timeout",),
     "roll_idle": ("keep_alive_timeout",),
 }
 

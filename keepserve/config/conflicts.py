@@ -112,7 +112,27 @@ def check_combinations(settings: Settings, origins: Origins) -> tuple[list[Probl
                 ("health_path",),
             )
         )
+    _check_proxy_protocol(settings, origins, problems, warnings)
     if settings.reload_dir and not settings.reload:
         message = f"{told('reload_dir', settings, origins)} has no effect without --reload."
         warnings.append(Problem(message, ("reload_dir", "reload")))
     return problems, warnings
+
+
+def _check_proxy_protocol(
+    settings: Settings, origins: Origins, problems: list[Problem], warnings: list[Problem]
+) -> None:
+    names = ("proxy_protocol", "proxy_protocol_from")
+    if settings.proxy_protocol == "require" and not settings.proxy_protocol_from:
+        # No default would do: balancers connect from addresses that only their owner knows.
+        problems.append(
+            Problem(
+                f"{told('proxy_protocol', settings, origins)} needs --proxy-protocol-from: the networks balancers "
+                'connect from, unix for Unix sockets, or "*" where nobody else can reach the port. Whoever may send '
+                "the header can claim any address.",
+                names,
+            )
+        )
+    elif settings.proxy_protocol == "off" and settings.proxy_protocol_from:
+        message = f"{told('proxy_protocol_from', settings, origins)} has no effect without --proxy-protocol require."
+        warnings.append(Problem(message, names))

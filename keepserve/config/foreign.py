@@ -8,7 +8,7 @@ from __future__ import annotations
 _LEAVE = "leave it out"
 _LB = "better still name your balancer with --lb, which sets it"
 _OWN_JITTER = f"keepserve spreads --max-requests by 10 % itself; {_LEAVE}"
-_NO_WS_CHOICE = f"keepserve has no choice of WebSocket implementations; {_LEAVE}"
+_NO_WS_CHOICE = f"keepserve has one WebSocket implementation; {_LEAVE}, or use --no-websocket"
 _NO_PATTERNS = f"keepserve watches whole directories; {_LEAVE} and use --reload-dir"
 
 INSTEAD: dict[str, str] = {
@@ -20,11 +20,9 @@ INSTEAD: dict[str, str] = {
     "--limit-max-requests-jitter": _OWN_JITTER,
     "--http": "use --http1 httptools or --http1 h11",
     "--ws": _NO_WS_CHOICE,
-    "--ws-max-size": _NO_WS_CHOICE,
-    "--ws-max-queue": _NO_WS_CHOICE,
-    "--ws-ping-interval": _NO_WS_CHOICE,
-    "--ws-ping-timeout": _NO_WS_CHOICE,
-    "--ws-per-message-deflate": _NO_WS_CHOICE,
+    "--ws-max-size": "use --ws-max-message",
+    "--ws-max-queue": f"keepserve holds 32 messages for the application and then reads no more; {_LEAVE}",
+    "--ws-per-message-deflate": "use --ws-deflate, which is off unless you ask for it",
     "--interface": f"keepserve serves ASGI 3 applications; {_LEAVE} (a WSGI application needs an adapter)",
     "--h11-max-incomplete-event-size": "use --limit-request-head",
     "--reload-include": _NO_PATTERNS,
@@ -56,6 +54,8 @@ INSTEAD: dict[str, str] = {
     "--access-logformat": "use --log-format text or --log-format json",
     "--error-logfile": "use --log-file",
     "--limit-request-field_size": "use --limit-request-head",
+    "--proxy-allow-from": "use --proxy-protocol-from, with --proxy-protocol require",
+    "--proxy-allow-ips": "use --proxy-protocol-from, with --proxy-protocol require",
     "--worker-tmp-dir": f"keepserve's workers need no heartbeat file; {_LEAVE}",
 }
 """What to do instead of each foreign option; a clause that completes "keepserve has no --x: ..."."""

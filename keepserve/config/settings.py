@@ -37,6 +37,11 @@ DEFAULT_LB_IDLE_TIMEOUT = 60.0
 DEFAULT_KEEP_ALIVE_MARGIN = 20.0
 """Seconds we keep an idle connection longer than the balancer does."""
 
+PING_SHARE = 0.4
+"""The part of ``lb_idle_timeout`` after which a WebSocket is pinged: under half, so that one may be lost."""
+LONGEST_PING_INTERVAL = 30.0
+"""Seconds; ``ws_ping_interval`` is no longer unless it is set: firewalls and phones forget connections as well."""
+
 LONGEST_ROLL_IDLE = 120.0
 """Seconds; ``roll_idle`` is no longer unless it is set: a replaced worker must not stay for an hour."""
 
@@ -49,6 +54,7 @@ WORKER_GROUP = "Workers"
 KEEP_ALIVE = "Balancer and keep-alive"
 HTTP1 = "HTTP/1.1"
 HTTP2 = "HTTP/2"
+WEBSOCKET = "WebSocket"
 LIMITS = "Time limits"
 LOAD = "Load"
 STOPPING = "Starting and stopping"
@@ -326,6 +332,43 @@ class Settings:
         "How long the answer to that PING may take.", HTTP2, DURATION, 20.0, positive=True
     )
 
+    # -- WebSocket
+    websocket: bool = setting(
+        "Serve WebSocket, by Upgrade and by HTTP/2's extended CONNECT; otherwise an Upgrade is ignored.",
+        WEBSOCKET,
+        FLAG,
+        True,
+    )
+    ws_max_message: int = setting(
+        "Largest WebSocket message, after inflation; a larger one closes with 1009.",
+        WEBSOCKET,
+        SIZE,
+        _MIB,
+        minimum=125,
+        maximum=1024 * _MIB,
+    )
+    ws_deflate: bool = setting(
+        "Agree to compressed messages (permessage-deflate); costs each WebSocket some 40 KiB.",
+        WEBSOCKET,
+        FLAG,
+        False,
+    )
+    ws_ping_interval: float = setting(
+        "Time between two pings, so that the balancer never takes a quiet WebSocket for an idle connection.",
+        WEBSOCKET,
+        DURATION,
+        _DERIVED,
+        zero="no pings",
+        formula="0.4 x lb_idle_timeout, at most 30 s",
+    )
+    ws_ping_timeout: float = setting(
+        "How long a client may give no sign of life after a ping; then 1011.",
+        WEBSOCKET,
+        DURATION,
+        20.0,
+        positive=True,
+    )
+
     # -- Time limits
     body_timeout: float = setting(
         "Longest wait for the next byte of a request body; then 408.", LIMITS, DURATION, 30.0, positive=True
@@ -414,7 +457,10 @@ class Settings:
 
     # -- Trust
     proxy_headers: bool = setting(
-        "Believe X-Forwarded-For and X-Forwarded-Proto of trusted peers.", TRUST, FLAG, True
+        "Believe what trusted peers say of the client in X-Forwarded-For and -Proto, or in Forwarded.",
+        TRUST,
+        FLAG,
+        True,
     )
     forwarded_allow_ips: tuple[str, ...] = setting(
         'Trusted peers: addresses, networks, unix, or "*" for all; separated by commas.',
@@ -424,6 +470,32 @@ class Settings:
         also_env=("FORWARDED_ALLOW_IPS",),
         unset="nobody",
     )
+    forwarded_header: Literal["x-forwarded", "forwarded"] = setting(
+        "Which fields they are read from: X-Forwarded-*, or Forwarded (RFC 7239); the others are ignored.",
+        TRUST,
+        Choice("x-forwarded", "forwarded"),
+        "x-forwarded",
+    )
+    forwarded_host: bool = setting(
+        "Believe also X-Forwarded-Host and -Port, or host= of Forwarded; they replace the Host field.",
+        TRUST,
+        FLAG,
+        False,
+    )
+    proxy_protocol: Literal["off", "require"] = setting(
+        "PROXY protocol (1 or 2) in front of TLS and HTTP; require: a connection without its header is closed.",
+        TRUST,
+        Choice("off", "require"),
+        "off",
+    )
+    proxy_protocol_from: tuple[str, ...] = setting(
+        'Who may send that header: addresses, networks, unix, or "*" for all; others are closed.',
+        TRUST,
+        TRUSTED_PEERS,
+        (),
+        unset="nobody",
+    )
+    proxy_protocol_timeout: float = setting("Longest wait for that header.", TRUST, DURATION, 3.0, positive=True)
 
     # -- TLS
     ssl_keyfile: str | None = setting("Private key, PEM file.", TLS, FILE, None, unset="none")
@@ -474,6 +546,9 @@ class Settings:
             object.__setattr__(self, "keep_alive_timeout", idle + self.keep_alive_margin)
         if is_derived(self.headers_timeout):
             object.__setattr__(self, "headers_timeout", self.keep_alive_timeout + self.request_head_timeout)
+        if is_derived(self.ws_ping_interval):
+            idle = self.lb_idle_timeout or DEFAULT_LB_IDLE_TIMEOUT
+            object.__setattr__(self, "ws_ping_interval", min(PING_SHARE * idle, LONGEST_PING_INTERVAL))
         if is_derived(self.roll_idle):
             object.__setattr__(self, "roll_idle", min(self.keep_alive_timeout, LONGEST_ROLL_IDLE))
 

@@ -34,10 +34,12 @@ from keepserve.http1.head import (
     read_target,
 )
 from keepserve.http1.parsers import HeadParser, HeadRejected
-from keepserve.http1.response import DefaultFields, render_interim, render_text
+from keepserve.http1.response import DefaultFields, render_interim, render_switch, render_text
+from keepserve.http1.upgrade import VERSION_LINES, read_upgrade
 from keepserve.http1.upload import Upload
 from keepserve.http1.writer import NONE, PENDING, ResponseWriter
 from keepserve.telemetry.reasons import CloseReason
+from keepserve.websocket.handshake import HandshakeFault
 from keepserve.wire.clocks import LingerClock
 from keepserve.wire.engine import NEVER, Body, Ending, Event, Limits, Rejected, Request, ResponseError, SpeaksHttp2
 from keepserve.wire.single import OneAtATime
@@ -48,8 +50,8 @@ STREAM = 1
 HTTP2_LINE = b"PRI * HTTP/2.0"
 """The first line of HTTP/2's preface, made so that it is a faulty request to everybody else."""
 
-# Request side of a connection.
-IDLE, HEAD, BODY, DONE, ENDED = range(5)
+# Request side of a connection. OFFERED: as DONE, and WebSocket is asked for; TUNNEL: it is granted.
+IDLE, HEAD, BODY, DONE, ENDED, OFFERED, TUNNEL = range(7)
 
 _NOTHING: tuple[Event, ...] = ()
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*")
@@ -170,6 +172,11 @@ class Http1Engine(OneAtATime):
             return _NOTHING
         if request == HEAD:
             return self._grow(data, now)
+        if request == TUNNEL:
+            return (Body(STREAM, data, False),)
+        if request == OFFERED:
+            self.backlog += data
+            return _NOTHING
         if self._linger is not None and not self._linger.moved(len(data), now):
             self.ending = Ending.RESET
         return _NOTHING
@@ -177,7 +184,7 @@ class Http1Engine(OneAtATime):
     def proceed(self, now: float) -> Sequence[Event]:
         """Go on with bytes that waited for a response to end (pipelining)."""
         if self._request != IDLE:
-            return _NOTHING
+            return self._proceed_in_tunnel() if self._request == TUNNEL else _NOTHING
         if self.backlog:
             data, self.backlog = self.backlog, b""
             events = self._begin(data, now)
@@ -187,17 +194,24 @@ class Http1Engine(OneAtATime):
             self._end(CloseReason.PEER_CLOSED if self._request == IDLE else CloseReason.PEER_LEFT, Ending.CLOSE)
         return _NOTHING
 
+    def _proceed_in_tunnel(self) -> Sequence[Event]:
+        """Hand out what came before the application had granted the WebSocket."""
+        data, self.backlog = self.backlog, b""
+        if data:
+            return (Body(STREAM, data, False),)
+        return self.receive_eof(0.0) if self._eof else _NOTHING
+
     def receive_eof(self, now: float) -> Sequence[Event]:
         """The peer has sent all it will ever send; a response under way still goes out whole."""
         self._eof = True
-        if self._request == DONE or (self._request == IDLE and self._waiting):
+        if self._request in (DONE, OFFERED) or (self._request == IDLE and self._waiting):
             return _NOTHING
         if self._request == ENDED:
             if self.ending == Ending.LINGER:
                 self.ending = Ending.CLOSE
             return _NOTHING
         reason = CloseReason.PEER_CLOSED if self._request == IDLE else CloseReason.PEER_LEFT
-        unfinished = self._request == BODY
+        unfinished = self._request in (BODY, TUNNEL)
         self._end(reason, Ending.CLOSE)
         return (Rejected(STREAM, 0, "The peer left before the end of its request."),) if unfinished else _NOTHING
 
@@ -285,6 +299,8 @@ class Http1Engine(OneAtATime):
         if has_body or framing.close or framing.upgrade:
             self._parser.reset()
         if not has_body:
+            if framing.upgrade and not framing.close and self._limits.websocket:
+                return self._upgrade(request)
             return (request,)
         self.backlog = b""
         upload = self._upload = Upload(framing, self._limits, now, self._held)
@@ -302,6 +318,18 @@ class Http1Engine(OneAtATime):
             request.expect_continue = True
             upload.expect(now)
         return (request,)
+
+    def _upgrade(self, request: Request) -> Sequence[Event]:
+        """Hand out a request for a WebSocket as such; others with an Upgrade are served as they are."""
+        try:
+            offered = read_upgrade(request)
+        except HandshakeFault as fault:
+            line = request.method + b" " + request.target
+            return self._refuse(fault.status, fault.detail, line, VERSION_LINES if fault.status == 426 else b"")
+        if offered is None:
+            return (request,)
+        self._request = OFFERED
+        return (offered,)
 
     def _take_body(self, data: bytes, now: float) -> Sequence[Event]:
         upload = self._upload
@@ -323,7 +351,7 @@ class Http1Engine(OneAtATime):
             return _NOTHING
         return (Body(STREAM, payload, complete),) if payload or complete else _NOTHING
 
-    def _refuse(self, status: int, detail: str, line: bytes) -> Sequence[Event]:
+    def _refuse(self, status: int, detail: str, line: bytes, extra: bytes = b"") -> Sequence[Event]:
         """Answer a faulty request by ourselves, and close: what follows it cannot be trusted."""
         state = self._writer.state
         if self._upload is not None and self._upload.unwanted:
@@ -340,7 +368,7 @@ class Http1Engine(OneAtATime):
             self.abandon(STREAM, reason)
         else:
             body = not (state == PENDING and self._writer.head_only)
-            self.out.append(render_text(status, detail, self._defaults, close=True, body=body))
+            self.out.append(render_text(status, detail, self._defaults, close=True, body=body, extra=extra))
             self._end(reason, Ending.LINGER)
         return (rejected,)
 
@@ -353,6 +381,8 @@ class Http1Engine(OneAtATime):
         reason = self._announce
         if reason is None and self._upload is not None and self._upload.left_unread(complete):
             reason = CloseReason.UNREAD_BODY
+        elif reason is None and self._request == OFFERED and self.backlog:
+            reason = CloseReason.UNREAD_BODY  # it was meant for a WebSocket, and must not be taken for a request
         self.close_reason = self._writer.start(status, fields, body, complete, reason)
         if complete:
             self._response_done()
@@ -393,6 +423,16 @@ class Http1Engine(OneAtATime):
             if upload.expecting:
                 self.inform(STREAM, 100, ())
                 upload.go_on(now)
+
+    def switch(self, stream: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        """Grant a WebSocket: from here on the connection carries its bytes. Raises ``ResponseError``."""
+        self._writer.switch(render_switch(fields, self._defaults))
+        self._request = TUNNEL
+
+    def hang_up(self, stream: int, reason: CloseReason, whole: bool) -> None:
+        """End the connection with its WebSocket; ``whole``: the peer has said its last word (RFC 6455 §7.1.1)."""
+        if self._request == TUNNEL:
+            self._end(reason, Ending.CLOSE if whole else Ending.LINGER)
 
     def blocked(self, stream: int) -> bool:
         """Whether the client has yet to take what was sent."""

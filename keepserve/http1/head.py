@@ -13,7 +13,16 @@ from __future__ import annotations
 import re
 
 from keepserve.wire.engine import Fields, Limits
-from keepserve.wire.fields import KNOWN_HOSTS, SERVED_METHODS, TOKEN, is_valid_host, list_tokens, remember
+from keepserve.wire.fields import (
+    KNOWN_HOSTS,
+    SERVED_METHODS,
+    TOKEN,
+    UNDERSCORE,
+    is_forwarded_alias,
+    is_valid_host,
+    list_tokens,
+    remember,
+)
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
 # The request line of nearly every request: nothing in it needs a second look but the method.
@@ -123,7 +132,10 @@ def _describe(byte: int) -> str:
     return f"The request head holds the control character 0x{byte:02x}."
 
 
-_DECISIVE = frozenset((b"connection", b"content-length", b"transfer-encoding", b"expect", b"te"))
+DROPPED = b""
+"""The name, which no field can have, under which a field is read that is to be dropped."""
+
+_DECISIVE = frozenset((b"connection", b"content-length", b"transfer-encoding", b"expect", b"te", DROPPED))
 """Fields that make a request anything but the plain case."""
 
 
@@ -142,7 +154,11 @@ def read_fields(head: bytes) -> Fields:
 
 def _read_field(line: bytes) -> tuple[bytes, bytes]:
     name, _, value = line.partition(b":")
-    field = (name.lower(), value.strip())
+    name = name.lower()
+    # Looked at here, where a line is seen for the first time: it costs nothing afterwards.
+    if UNDERSCORE in name and is_forwarded_alias(name):
+        name = DROPPED
+    field = (name, value.strip())
     remember(_field_lines, line, field, len(line))
     return field
 
@@ -211,6 +227,8 @@ def read_framing(fields: Fields, http11: bool) -> Framing | None:
         and len(single) == len(fields)
     ):
         return None
+    if DROPPED in single:
+        fields[:] = [field for field in fields if field[0] != DROPPED]
     if len(single) != len(fields):
         _refuse_duplicates(fields)
     host = single.get(b"host")

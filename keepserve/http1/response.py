@@ -115,12 +115,23 @@ def render_interim(status: int, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     return status_line(status) + _lines(fields) + b"\r\n"
 
 
-def render_text(status: int, text: str, defaults: DefaultFields, *, close: bool, body: bool = True) -> bytes:
-    """Render one of the server's own answers: a short plain text that says what was wrong."""
+def render_switch(fields: Iterable[tuple[bytes, bytes]], defaults: DefaultFields) -> bytes:
+    """Render the 101 that ends HTTP on a connection (RFC 9110 §15.2.2). Raises ``ResponseError`` for a bad field."""
+    fields = list(fields)
+    refuse_bad_fields(fields)
+    common = _lines(defaults.date + defaults.server + defaults.extra)
+    return status_line(101) + common + b"connection: Upgrade\r\n" + _lines(fields) + b"\r\n"
+
+
+def render_text(
+    status: int, text: str, defaults: DefaultFields, *, close: bool, body: bool = True, extra: bytes = b""
+) -> bytes:
+    """Render one of the server's own answers: a short plain text that says what was wrong; ``extra`` are lines."""
     content = text.encode() + b"\n"
-    head = b"%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n\r\n" % (
+    head = b"%b%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n\r\n" % (
         status_line(status),
         defaults.closing if close else defaults.persistent,
+        extra,
         len(content),
     )
     return head + content if body else head

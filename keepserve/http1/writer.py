@@ -119,6 +119,12 @@ class ResponseWriter:
             return (status_line(status) + own)[:-2]
         return self._defaults.opening(status, close)
 
+    def switch(self, head: bytes) -> None:
+        """Send the head that ends HTTP; what follows goes out as it is."""
+        self.out.append(head)
+        self._framing = _UNTIL_CLOSE
+        self.state = OPEN
+
     def send(self, data: bytes, complete: bool) -> None:
         """Send more of the body.
 

@@ -19,6 +19,7 @@ from keepserve.http2.control import ACK_TIMEOUT, FAREWELL_PING, Control
 from keepserve.http2.guard import WARN_AT
 from keepserve.http2.protocol import (
     DEFAULT_WINDOW,
+    ENABLE_CONNECT_PROTOCOL,
     INITIAL_WINDOW_SIZE,
     MAX_CONCURRENT_STREAMS,
     MAX_HEADER_LIST_SIZE,
@@ -84,6 +85,7 @@ class Lifetime(Control):
                 (MAX_CONCURRENT_STREAMS, limits.streams),
                 (INITIAL_WINDOW_SIZE, STREAM_WINDOW),
                 (MAX_HEADER_LIST_SIZE, limits.request_head),
+                *(((ENABLE_CONNECT_PROTOCOL, 1),) if limits.websocket else ()),
                 (NO_RFC7540_PRIORITIES, 1),
             ),
             CONNECTION_WINDOW - DEFAULT_WINDOW,
@@ -128,6 +130,14 @@ class Lifetime(Control):
         if state is not None:
             failed = reason in (CloseReason.APP_FAILED, CloseReason.APP_FRAMING)
             self._give_up(state, ErrorCode.INTERNAL_ERROR if failed else ErrorCode.CANCEL)
+
+    def switch(self, stream: int, fields: Iterable[Field]) -> None:
+        """Grant a WebSocket: 200, and the stream carries its bytes (RFC 8441 §5). Raises ``ResponseError``."""
+        self.respond(stream, 200, fields, b"", False)
+
+    def hang_up(self, stream: int, reason: CloseReason, whole: bool) -> None:
+        """End a WebSocket's stream by END_STREAM, which stands for TCP's FIN (RFC 8441 §5)."""
+        self.send_body(stream, b"", True)
 
     # The end.
 

@@ -7,11 +7,20 @@ remembered in. So what a client sends again, by an index or word for word, costs
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from keepserve.http2.hpack import Decoded, Field, Vocabulary
 from keepserve.http2.protocol import ErrorCode, StreamFault
-from keepserve.wire.engine import Request
-from keepserve.wire.fields import CONNECTION_SPECIFIC, FIELD_VALUE_FAULT, SERVED_METHODS, is_valid_host, remember
+from keepserve.websocket.handshake import VERSION, HandshakeFault, read_handshake
+from keepserve.wire.engine import Request, WebSocketRequest
+from keepserve.wire.fields import (
+    CONNECTION_SPECIFIC,
+    FIELD_VALUE_FAULT,
+    SERVED_METHODS,
+    is_forwarded_alias,
+    is_valid_host,
+    remember,
+)
 
 # Meanings of pseudo-fields are negative, so that the decoder can tell them (RFC 9113 §8.3).
 METHOD, PATH, SCHEME, AUTHORITY, PROTOCOL = -1, -2, -3, -4, -5
@@ -19,7 +28,7 @@ BAD_PSEUDO = -6
 """A pseudo-field that no request has, or whose value it must not have."""
 
 # Meanings of ordinary fields are bits, so that those of a whole request add up.
-HOST, CONTENT_LENGTH, COOKIE, TRAILERS, EXPECT, GRPC, BAD = 1, 2, 4, 8, 16, 32, 64
+HOST, CONTENT_LENGTH, COOKIE, TRAILERS, EXPECT, GRPC, BAD, ALIAS = 1, 2, 4, 8, 16, 32, 64, 128
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -36,12 +45,13 @@ _BY_NAME = {
 
 
 class Unserved(Exception):
-    """A well-formed request that is answered by the server itself: ``status`` and the sentence ``detail``."""
+    """A well-formed request that the server answers itself: ``status``, ``fields``, the sentence ``detail``."""
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, status: int, detail: str, fields: Iterable[Field] = ()) -> None:
         super().__init__(status, detail)
         self.status = status
         self.detail = detail
+        self.fields = fields
 
 
 def classify(name: bytes, value: bytes) -> int:
@@ -61,6 +71,8 @@ def classify(name: bytes, value: bytes) -> int:
         return CONTENT_LENGTH if _DIGITS.fullmatch(value) is not None else BAD
     if name == b"host":
         return HOST if is_valid_host(value) else BAD
+    if is_forwarded_alias(name):
+        return ALIAS
     return _BY_NAME.get(name, 0)
 
 
@@ -129,6 +141,8 @@ def read_request(stream: int, decoded: Decoded, complete: bool, *, extended_conn
         if special & HOST:
             fields = _without_host(authority, fields)
         fields.insert(0, _hosts.get(authority) or _host_field(authority))
+    if protocol is not None:
+        return _read_websocket(stream, method, path, protocol, fields, complete)
     request = Request(stream, method, path, "2", fields, complete)
     request.takes_trailers = True  # they cost nothing here, and who does not want them ignores them
     if not complete:
@@ -136,6 +150,26 @@ def read_request(stream: int, decoded: Decoded, complete: bool, *, extended_conn
         request.converses = special & GRPC != 0
     if special & ~(TRAILERS | GRPC):
         _heed(request, special)
+    return request
+
+
+def _read_websocket(
+    stream: int, method: bytes, path: bytes, protocol: bytes, fields: list[Field], complete: bool
+) -> WebSocketRequest:
+    """Build the request of an extended CONNECT (RFC 8441 §4)."""
+    if protocol.lower() != b"websocket":
+        raise Unserved(501, f"The protocol {protocol.decode()[:32]} is not known to this server; 'websocket' is.")
+    if complete:
+        raise _malformed("an extended CONNECT ends with its head, and leaves nothing to talk with")
+    try:
+        key, subprotocols = read_handshake(fields, keyed=False)
+    except HandshakeFault as fault:
+        raise Unserved(fault.status, fault.detail, [(b"sec-websocket-version", VERSION)]) from None
+    request = WebSocketRequest(stream, method, path, "2", _join_cookies(fields), complete)
+    request.key, request.subprotocols = key, subprotocols
+    request.takes_trailers = True
+    request.content_length = -1
+    request.converses = True
     return request
 
 
@@ -165,6 +199,8 @@ def _heed(request: Request, special: int) -> None:
         request.content_length = int(lengths[0])
         if request.complete and request.content_length:
             raise _malformed(f"content-length is {request.content_length}, and there is no body")
+    if special & ALIAS:
+        fields = request.fields = [field for field in fields if not is_forwarded_alias(field[0])]
     if special & COOKIE:
         request.fields = _join_cookies(fields)
     if special & EXPECT and not request.complete:
@@ -199,7 +235,7 @@ def _check_unusual(
 ) -> bytes:
     """Judge what is neither served nor plainly wrong, and return the path of what is served all the same.
 
-    CONNECT is for proxies (RFC 9113 §8.5), extended CONNECT for WebSocket (RFC 8441 §4), once that is served.
+    CONNECT is for proxies (RFC 9113 §8.5), extended CONNECT for WebSocket (RFC 8441 §4), where that is served.
     """
     if protocol is not None:
         if not extended_connect or method != b"CONNECT":

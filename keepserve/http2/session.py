@@ -8,7 +8,7 @@ are sent only for what no application has seen (§8.7).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from keepserve.http2.guard import LATE_WEIGHT
 from keepserve.http2.hpack import Decoded
@@ -116,12 +116,12 @@ class Session(Lifetime):
         try:
             if decoded.size > limits.request_head or len(decoded.fields) > limits.request_fields:
                 self._check_size(decoded)
-            request = read_request(number, decoded, end)
+            request = read_request(number, decoded, end, extended_connect=limits.websocket)
         except StreamFault as fault:
             self._reset(number, fault.code, fault.detail)
             return
         except Unserved as fault:
-            self._answer(stream, fault.status, fault.detail, *start_of(decoded))
+            self._answer(stream, fault.status, fault.detail, *start_of(decoded), fields=fault.fields)
             return
         if request.method == b"HEAD":
             stream.head_only = True
@@ -152,6 +152,7 @@ class Session(Lifetime):
         paced = not request.converses
         stream.upload = Upload(limits, request.content_length, request.expect_continue, paced, self._now)
         self._uploads[stream.number] = stream
+        stream.upload.limited = type(request) is Request  # a WebSocket has no end, and limits of its own
         if self._held_at != NEVER or self._receive_window <= 0:
             stream.upload.pause(True, self._now)
         return True
@@ -230,7 +231,7 @@ class Session(Lifetime):
             if upload.remaining < 0 or (end and upload.remaining):
                 self._reset(number, _PROTOCOL_ERROR, "The body's length is not its content-length (RFC 9113 §8.1.1).")
                 return
-        elif 0 < self._limits.request_body < upload.received:
+        elif 0 < self._limits.request_body < upload.received and upload.limited:
             detail = f"The request body is larger than {self._limits.request_body} bytes."
             self._answer_or_reset(stream, 413, detail)
             return
@@ -305,13 +306,21 @@ class Session(Lifetime):
         self._remember_reset(number)
         self._glitch(LATE_WEIGHT if self._parting == 2 else 1.0)
 
-    def _answer(self, stream: Stream, status: int, detail: str, method: bytes = b"-", target: bytes = b"-") -> None:
+    def _answer(
+        self,
+        stream: Stream,
+        status: int,
+        detail: str,
+        method: bytes = b"-",
+        target: bytes = b"-",
+        fields: Iterable[Field] = (),
+    ) -> None:
         """Answer a stream in the application's place, and tell its exchange, if it has one."""
         number = stream.number
         text = detail.encode() + b"\n"
         if method == b"HEAD":
             stream.head_only = True
-        self.respond(number, status, [(b"content-type", b"text/plain; charset=utf-8")], text, True)
+        self.respond(number, status, [(b"content-type", b"text/plain; charset=utf-8"), *fields], text, True)
         self._events.append(Rejected(number, status, detail, method, target))
 
     def _answer_or_reset(self, stream: Stream, status: int, detail: str) -> None:

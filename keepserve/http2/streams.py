@@ -108,10 +108,11 @@ class Upload:
 
     ``window`` is what the client may still send; ``held`` what it has sent and the application has not taken;
     ``owed`` what the application has taken and the client has not been told of; ``remaining`` what
-    Content-Length has promised (-1: nothing); ``expecting`` that the client waits for 100 Continue.
+    Content-Length has promised (-1: nothing); ``expecting`` that the client waits for 100 Continue;
+    ``limited`` that it must not be longer than ``limit_request_body``.
     """
 
-    __slots__ = ("_clock", "_paused", "expecting", "held", "owed", "received", "remaining", "window")
+    __slots__ = ("_clock", "_paused", "expecting", "held", "limited", "owed", "received", "remaining", "window")
 
     def __init__(self, limits: Limits, content_length: int, expecting: bool, paced: bool, now: float) -> None:
         self.window = STREAM_WINDOW
@@ -120,6 +121,7 @@ class Upload:
         self.received = 0
         self.remaining = content_length
         self.expecting = expecting
+        self.limited = True
         self._paused = False
         self._clock: ProgressClock | None = None
         if paced:

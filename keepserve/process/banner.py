@@ -19,6 +19,7 @@ def banner(settings: Settings, addresses: Sequence[str], *, loop: str, watched: 
         *_line("address", ", ".join(addresses)),
         *_line("speaks", _protocols(settings)),
         *_line("balancer", _balancer(settings)),
+        *_line("trusts", _trusts(settings)),
         *_line("clocks", _clocks(settings)),
         *_line("stop", _stop(settings)),
     ]
@@ -58,6 +59,29 @@ def _balancer(settings: Settings) -> str:
     if preset is None or not preset.idle:
         return f"{settings.lb} has no known idle timeout; taken as one that {drops}: {outlasts}"
     return f"{settings.lb} {drops}; {outlasts}"
+
+
+def _trusts(settings: Settings) -> str:
+    """Who may say that the client is somebody else."""
+    told = []
+    if settings.proxy_protocol != "off":
+        told.append(f"the PROXY header of {_peers(settings.proxy_protocol_from)}, which every connection must have")
+    if settings.proxy_headers and settings.forwarded_allow_ips:
+        names = ["Forwarded"]
+        if settings.forwarded_header == "x-forwarded":
+            names = ["X-Forwarded-For", "-Proto", *(("-Host", "-Port") if settings.forwarded_host else ())]
+        elif not settings.forwarded_host:
+            names = ["Forwarded but for its host"]
+        listed = ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
+        told.append(f"{listed} of {_peers(settings.forwarded_allow_ips)}")
+    return "; ".join(told) or "nobody: the client is whoever connects (--forwarded-allow-ips)"
+
+
+def _peers(entries: Sequence[str]) -> str:
+    if "*" in entries:
+        return "everybody, so that any client can say it is another"
+    words = {"unix": "peers on Unix sockets"}
+    return ", ".join(words.get(entry, entry) for entry in entries) or "nobody"
 
 
 def _clocks(settings: Settings) -> str:

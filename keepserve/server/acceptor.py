@@ -18,7 +18,9 @@ from typing import Any
 from keepserve.server.balance import Balance
 from keepserve.server.connection import Connection
 from keepserve.server.deafness import HANDSHAKE, deafen
+from keepserve.server.preamble import Preamble
 from keepserve.server.state import WorkerState
+from keepserve.server.tlstransport import TlsTransport
 from keepserve.telemetry.scoreboard import ACCEPTED, FULL, LEAVING, LIFE, STAGE, Scoreboard
 
 logger = logging.getLogger("keepserve")
@@ -51,14 +53,7 @@ class Acceptor:
     ) -> None:
         self._state = state
         self._listeners = [_Listener(sock) for sock in sockets]
-        self._tls = ssl_context is not None
-        self._options: dict[str, Any] = {}
-        if ssl_context is not None:
-            self._options = {
-                "ssl": ssl_context,
-                "ssl_handshake_timeout": state.settings.tls_handshake_timeout,
-                "ssl_shutdown_timeout": state.settings.tls_shutdown_timeout,
-            }
+        self._context = ssl_context
         self._balance = Balance(board, number) if board is not None else None
         self._listening = False
         self._closing: asyncio.TimerHandle | None = None
@@ -156,10 +151,10 @@ class Acceptor:
             self._closing = None
             self._close()
         self._aborting = True
-        if self._tls:
-            # Without TLS they come about in the loop's next turn, and uvloop forgets to tell a connection of its end
-            # whose making is cancelled at that moment.
-            for waiter in self._state.pending.values():
+        for waiter in list(self._state.pending.values()):
+            # The loop's futures come about in its next turn, and uvloop forgets to tell a connection of its end whose
+            # making is cancelled at that moment.
+            if not isinstance(waiter, asyncio.Future):
                 waiter.cancel()
 
     # Within.
@@ -233,8 +228,13 @@ class Acceptor:
         """
         state = self._state
         sock.setblocking(False)
-        connection = Connection(state, self._tls)
-        making = state.loop.connect_accepted_socket(lambda: connection, sock, **self._options)
+        connection = Connection(state, self._context is not None)
+        protocol: asyncio.Protocol = connection
+        if self._context is not None:
+            protocol = TlsTransport(state, connection, self._context)
+        if state.settings.proxy_protocol != "off":
+            protocol = Preamble(state, connection, protocol)
+        making = state.loop.connect_accepted_socket(lambda: protocol, sock)
         state.seat[ACCEPTED] += 1
         try:
             waiter = making.send(None)
@@ -253,10 +253,13 @@ class Acceptor:
         try:
             waiter = making.send(None)
         except (Exception, asyncio.CancelledError) as end:
-            if connection in self._state.pending:  # else all is well, and this is StopIteration
+            waiter = self._state.pending.get(connection)
+            if isinstance(waiter, asyncio.Future):  # else all is well, and this is StopIteration
                 logger.debug("A connection did not come about: %r", end)
                 self._state.connection_failed(connection)
-            elif self._aborting:
+            elif self._aborting and waiter is not None:
+                waiter.cancel()
+            elif self._aborting and connection in self._state.connections:
                 connection.abort()
         else:
             waiter.add_done_callback(lambda _: self._go_on(connection, making))

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from keepserve.asgi.exchange import DONE, HEAD_HELD, Exchange
 from keepserve.server.hosting import Hosting
+from keepserve.server.phases import Phase
 from keepserve.server.running import BEGINS_AT_ONCE
-from keepserve.server.sockets import address_of, peer_is_dead, reset_on_close, unread_bytes
+from keepserve.server.sockets import address_of, host_to_trust, peer_is_dead, reset_on_close, unread_bytes
 from keepserve.server.state import WorkerState
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.wire.clocks import ProgressClock
-from keepserve.wire.engine import BODY_HIGH_WATER, NEVER, Ending, Event, Request, SpeaksHttp2
+from keepserve.wire.engine import BODY_HIGH_WATER, NEVER, Ending, Event, Request, SpeaksHttp2, WebSocketRequest
+
+if TYPE_CHECKING:
+    from keepserve.asgi.websocket import WebSocket
 
 logger = logging.getLogger("keepserve")
 
@@ -55,6 +60,7 @@ class Connection(Hosting, asyncio.Protocol):
     def __init__(self, state: WorkerState, tls: bool = False) -> None:
         self.state = state
         self._tls = tls
+        self.header = None
 
     # From the transport.
 
@@ -74,7 +80,9 @@ class Connection(Hosting, asyncio.Protocol):
         self._closed = self._half_closed = self._paused = self._receiving = self._sending_over = False
         self._flush_due = False
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER, low=WRITE_LOW_WATER)
-        self._begin_hosting(address_of(transport, "peername"), address_of(transport, "sockname"), self._tls)
+        client = address_of(transport, "peername")
+        host = host_to_trust(transport, client)
+        self._begin_hosting(client, address_of(transport, "sockname"), host, self._tls)
         state.accepted += 1
         self.number = state.accepted
         state.pending.pop(self, None)
@@ -100,7 +108,7 @@ class Connection(Hosting, asyncio.Protocol):
         for event in self.engine.receive_eof(now):
             self._handle(event)
         self._after()
-        if self.engine.ending == Ending.OPEN and not self._tls:
+        if self.engine.ending == Ending.OPEN:
             # The loop reads no further, so that only a write or the check in settle() shows a dead peer.
             self._half_closed = True
             return True
@@ -113,7 +121,7 @@ class Connection(Hosting, asyncio.Protocol):
         reason = engine.close_reason
         if reason is None:
             if exc is not None:
-                reason = CloseReason.PEER_RESET
+                reason = CloseReason.TLS_FAILED if isinstance(exc, ssl.SSLError) else CloseReason.PEER_RESET
             else:
                 reason = CloseReason.PEER_CLOSED if engine.idle else CloseReason.PEER_LEFT
         self._end_hosting()
@@ -181,6 +189,8 @@ class Connection(Hosting, asyncio.Protocol):
         """The response is complete: log it, and go on with what the client sent meanwhile."""
         state = self.state
         self._exchanges.pop(exchange.request.stream, None)
+        if self._sockets:
+            self._sockets.pop(exchange.request.stream, None)
         access = state.access
         if access is not None and exchange.status:  # a health check's answer has none: it is not logged
             duration = state.clock() - exchange.started
@@ -195,11 +205,20 @@ class Connection(Hosting, asyncio.Protocol):
         else:
             self._after()
 
+    def accepted(self, socket: WebSocket) -> None:
+        """The application has accepted a WebSocket; what has come for it by now can be read."""
+        super().accepted(socket)
+        self._touch()
+        if not self.engine.multiplexed and (self.engine.backlog or self._half_closed):
+            self.state.loop.call_soon(self._go_on)
+
     # For the server.
 
     def drain(self, now: float) -> None:
         """This worker is ending, or has gone a phase further: the engine announces it as the phase wants it."""
         self.state.part(self.engine, now)
+        if self.state.phase >= Phase.CLOSING:
+            self._part_sockets(now)
         self._touch()
         if self.engine.out:
             self._after()
@@ -257,6 +276,8 @@ class Connection(Hosting, asyncio.Protocol):
             self._watch_stall(waiting, now)
             deadline = min(engine.next_deadline(), self._stall.deadline if self._stall is not None else NEVER)
             self._touch()
+        if self._sockets:
+            deadline = min(deadline, self._socket_deadline())
         return min(deadline, now + HALF_CLOSED_CHECK) if self._half_closed else deadline
 
     def expire(self, now: float) -> float:
@@ -278,6 +299,7 @@ class Connection(Hosting, asyncio.Protocol):
         unread = engine.idle and unread_bytes(self._transport) > 0
         for event in engine.expire(now, unread):
             self._handle(event)
+        self._expire_sockets(now)
         self._after()
         return self.settle(now) if not self._closed else NEVER
 
@@ -292,6 +314,8 @@ class Connection(Hosting, asyncio.Protocol):
             for event in events:
                 if type(event) is Request:
                     self._start(self._open(event, now))
+                elif type(event) is WebSocketRequest:
+                    self._start(self._open_socket(event, now))
                 elif type(event) is SpeaksHttp2:
                     self._change_to_http2(event.data, now)
                     return
@@ -312,6 +336,9 @@ class Connection(Hosting, asyncio.Protocol):
             if type(event) is Request:
                 exchange = exchanges[event.stream] = Exchange(self, event, now)
                 opened.append(exchange)
+            elif type(event) is WebSocketRequest:
+                opened.append(self._open_socket(event, now))
+                self.state.requests -= 1  # counted below
             else:
                 self._handle(event)
         self.state.requests += len(opened)
@@ -403,8 +430,7 @@ class Connection(Hosting, asyncio.Protocol):
             self._cancel_given_up()
         if ending == Ending.RESET:
             self._reset()
-        elif ending == Ending.CLOSE or self._tls:
-            # TLS has no half-close that clients understand; its own goodbye is close_notify.
+        elif ending == Ending.CLOSE:
             self._close()
         elif not self._sending_over:
             self._sending_over = True
@@ -414,8 +440,12 @@ class Connection(Hosting, asyncio.Protocol):
             if self._transport.can_write_eof():
                 self._transport.write_eof()
 
+    def _tls_object(self) -> ssl.SSLObject | None:
+        tls = self._transport.get_extra_info("ssl_object") if self._tls else None
+        return tls if isinstance(tls, ssl.SSLObject) else None
+
     def _close(self) -> None:
-        if not self._transport.is_closing():  # asyncio's TLS transport breaks when it is closed twice
+        if not self._transport.is_closing():
             self._transport.close()
 
     def _reset(self) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol
+from typing import Protocol, cast
 
 from keepserve.asgi.exchange import DONE, Exchange
 from keepserve.config.durations import format_duration
 from keepserve.server.phases import Course, Left, Phase, Times
-from keepserve.server.state import WorkerState
+from keepserve.server.state import Forerunner, WorkerState
 from keepserve.telemetry.reasons import CloseReason
 
 logger = logging.getLogger("keepserve")
@@ -197,6 +197,10 @@ class Drain:
         state.idle_until = min(state.idle_until, now + state.idle_grace)
         for connection in list(state.connections):
             connection.drain(now)
+        if state.phase >= Phase.CLOSING:
+            for making in list(state.pending.values()):
+                if not isinstance(making, asyncio.Future):
+                    cast(Forerunner, making).drain(now)
 
     def _limit(self, now: float) -> None:
         state = self._state

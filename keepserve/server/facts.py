@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keepserve.server.hosting import Hosting
 
-_NAMES = ("connection_id", "request_number", "connection_age", "worker_pid", "draining", "until_draining")
+_NAMES = (
+    "connection_id",
+    "request_number",
+    "connection_age",
+    "worker_pid",
+    "draining",
+    "until_draining",
+    "proxy_protocol",
+)
 
 
 class ConnectionFacts(Mapping[str, Any]):
@@ -19,6 +27,8 @@ class ConnectionFacts(Mapping[str, Any]):
     connection has carried so far, ``connection_age`` is in seconds, ``worker_pid`` is the process.
     ``draining`` is true when the worker has stopped accepting and waits for its requests to end;
     ``until_draining`` is a coroutine function that returns then (`keepserve.asgi.farewell`).
+    ``proxy_protocol`` is what the balancer said in its PROXY protocol header
+    (`keepserve.proxy.protocol.ProxyHeader.facts`), None without one.
     """
 
     __slots__ = ("_connection",)
@@ -40,6 +50,8 @@ class ConnectionFacts(Mapping[str, Any]):
             return connection.state.farewell.given
         if key == "until_draining":
             return connection.state.farewell.wait
+        if key == "proxy_protocol":
+            return connection.header.facts() if connection.header is not None else None
         raise KeyError(key)
 
     def __iter__(self) -> Iterator[str]:

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from keepserve.asgi.exchange import DONE, HEAD_HELD, Exchange
-from keepserve.asgi.scope import METHOD_NAMES, Address, connection_scope, request_scope
-from keepserve.proxy.forwarded import forwarded_client
+from keepserve.asgi.scope import METHOD_NAMES, Address, connection_scope, forwarded_scope, request_scope
+from keepserve.proxy.forwarded import read_forwarded
+from keepserve.proxy.protocol import ProxyHeader
 from keepserve.server.facts import ConnectionFacts
 from keepserve.server.health import HealthCheck
 from keepserve.server.queueing import OnEnd, WaitingQueue
 from keepserve.server.running import cancel_application, run_application, run_application_now
-from keepserve.server.sockets import in_words
+from keepserve.server.sockethosting import SocketHosting
+from keepserve.server.sockets import NO_ADDRESS, in_words
 from keepserve.server.state import WorkerState
+from keepserve.server.tlsfacts import tls_extension
 from keepserve.telemetry.access import AccessLog
 from keepserve.telemetry.reasons import CloseReason
-from keepserve.wire.engine import Body, Engine, Event, Rejected, Request
+from keepserve.wire.engine import Body, Engine, Event, Rejected, Request, WebSocketRequest
 
 logger = logging.getLogger("keepserve")
 
@@ -35,7 +39,7 @@ QUEUE_FACTOR = 4
 whose applications still run; it is these that are limited, not what the client has open (Go does the same)."""
 
 
-class Hosting:
+class Hosting(SocketHosting):
     """Runs applications for one connection."""
 
     __slots__ = (
@@ -52,6 +56,7 @@ class Hosting:
         "_write_waiters",
         "accepted_at",
         "engine",
+        "header",
         "number",
         "state",
     )
@@ -60,22 +65,30 @@ class Hosting:
     state: WorkerState
     number: int
     accepted_at: float
+    header: ProxyHeader | None
+    """What a balancer said of its client in front of everything else; None: nothing, as it is not to."""
 
-    def _begin_hosting(self, client: Address | None, server: Address | None, tls: bool) -> None:
+    def _begin_hosting(self, client: Address | None, server: Address | None, host: str | None, tls: bool) -> None:
+        """Begin, with both ends of the connection; ``host`` is whom `host_to_trust` gives."""
         self._exchanges: dict[int, Exchange] = {}
+        self._sockets = None
         self._scope: dict[str, Any] | None = None
         self._write_waiters: dict[int, asyncio.Future[None]] | None = None
         self._running = 0
         self._queue: deque[Exchange] | None = None
         self._given_up: dict[asyncio.Task[None], Exchange] | None = None
         """Exchanges whose stream is over and whose application still runs."""
+        self._tls = tls
+        header = self.header
+        if header is not None and header.told:
+            # From here on the header's source is the peer, also where it is asked whether its X-Forwarded-For is to
+            # be believed: a balancer that sends this header passes on what the client says. A Unix socket of the
+            # balancer's is none of ours.
+            client, server = header.source, header.destination
+            host = client[0] if client is not None and client[1] is not None else NO_ADDRESS
         self._client = client
         self._client_text = in_words(client)
         self._server = server
-        self._tls = tls
-        host = client[0] if client is not None and client[1] is not None else None
-        if host is None and server is not None and server[1] is not None:
-            host = ""  # a TCP peer that has left has no address any more; it is none on a Unix socket
         self._trusted = bool(self.state.trusted) and host in self.state.trusted
 
     # The connection's part.
@@ -94,6 +107,10 @@ class Hosting:
 
     def _regulate(self) -> None:
         """Read from the socket, or do not, as there is room."""
+        raise NotImplementedError
+
+    def _tls_object(self) -> ssl.SSLObject | None:
+        """What TLS has agreed on; None without it."""
         raise NotImplementedError
 
     # For the exchange.
@@ -133,7 +150,7 @@ class Hosting:
 
     def push(self, exchange: Exchange, path: str, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """Promise the client a response it has not asked for, and have the application make it."""
-        scheme = b"https" if self._tls else b"http"
+        scheme = b"https" if self._secure else b"http"
         request = self.engine.push(exchange.request, scheme, path.encode("ascii"), list(fields))
         if request is not None:
             self._start(self._open(request, self.now()))
@@ -146,6 +163,14 @@ class Hosting:
         self._exchanges[request.stream] = exchange
         self.state.requests += 1
         return exchange
+
+    def _open_socket(self, request: WebSocketRequest, now: float) -> Exchange:
+        from keepserve.asgi.websocket import WebSocket  # loaded for the first one: see there
+
+        socket = WebSocket(self, request, self.state.socket_limits, now)
+        self._exchanges[request.stream] = socket
+        self.state.requests += 1
+        return socket
 
     def _start_in_turn(self, exchange: Exchange) -> None:
         """Run the application if there is a place for it among this connection's, or when one is free."""
@@ -193,15 +218,26 @@ class Hosting:
             return
         scope = request_scope(self._scope or self._connection_scope(), request, state.app_state.copy())
         if self._trusted:
-            address, scheme = forwarded_client(request.fields, state.trusted)
-            if address is not None:
-                scope["client"] = (address, 0)
-                exchange.client = address
-            if scheme is not None:
-                scope["scheme"] = scheme
+            self._heed_forwarded(scope, exchange)
+        if type(request) is WebSocketRequest:
+            from keepserve.asgi.websocket import websocket_scope
+
+            scope = websocket_scope(scope, request)
         run(state, exchange, scope, on_end)
         if request.body and exchange.overfull:
             self._regulate()
+
+    def _heed_forwarded(self, scope: dict[str, Any], exchange: Exchange) -> None:
+        """Put what a trusted proxy says of the client in the place of what the socket says."""
+        state = self.state
+        settings = state.settings
+        fields = exchange.request.fields
+        said = read_forwarded(fields, state.trusted, settings.forwarded_header, settings.forwarded_host)
+        if said is not None:
+            forwarded_scope(scope, said)
+            if said.client is not None:
+                host, port, _ = said.client
+                exchange.client = in_words((host, port)) if port else host
 
     def _connection_scope(self) -> dict[str, Any]:
         """Return what all scopes of this connection share; made on the first request, so that idling costs less."""
@@ -215,9 +251,11 @@ class Hosting:
             extensions["http.response.trailers"] = {}
         if engine.push_allowed:
             extensions["http.response.push"] = {}
+        if (tls := self._tls_object()) is not None:
+            extensions["tls"] = tls_extension(tls)
         self._scope = connection_scope(
             self._version,
-            "https" if self._tls else "http",
+            "https" if self._secure else "http",
             self._client,
             self._server,
             self.state.settings.root_path,
@@ -271,6 +309,8 @@ class Hosting:
     def _rejected(self, event: Rejected) -> None:
         """The engine answered a faulty request by itself, or gave up on one that had been handed out."""
         exchange = self._exchanges.pop(event.stream, None)
+        if self._sockets:
+            self._sockets.pop(event.stream, None)
         access = self.state.access
         if exchange is not None:
             if access is not None and not event.status:
@@ -309,12 +349,17 @@ class Hosting:
             cancel_application(self.state, exchange, self._application_ended)
 
     @property
+    def _secure(self) -> bool:
+        """The client's connection is encrypted, to us or to the balancer that says so."""
+        return self._tls or (self.header is not None and self.header.details.tls is not None)
+
+    @property
     def _version(self) -> str:
         return "2" if self.engine.multiplexed else "1.1"
 
     def _end_hosting(self) -> None:
         """The connection is gone: everything that waits for it must be woken."""
-        exchanges, self._exchanges = self._exchanges, {}
+        exchanges, self._exchanges, self._sockets = self._exchanges, {}, None
         access, waiting = self.state.access, self.state.waiting
         self._queue = None
         for exchange in exchanges.values():

@@ -36,6 +36,17 @@ class Host(Protocol):
         """Answer 503."""
 
 
+class Busy:
+    """How many places are taken: by applications that run, but not for WebSockets that have been accepted."""
+
+    def __init__(self, running: Sized, sockets: Sized) -> None:
+        self._running = running
+        self._sockets = sockets
+
+    def __len__(self) -> int:
+        return max(0, len(self._running) - len(self._sockets))
+
+
 class WaitingQueue:
     """Requests that wait for one of ``places``, at most ``patience`` seconds; no timer for any of them.
 

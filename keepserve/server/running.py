@@ -107,6 +107,8 @@ def _ended(state: WorkerState, exchange: Exchange, on_end: Callable[[], None] | 
         exchange.task = None
         state.tasks.discard(task)
         state.seat[RUNNING] = len(state.tasks)
+    if state.sockets:
+        state.sockets.discard(exchange)
     if state.waiting is not None:
         state.waiting.advance()
     if on_end is not None:

@@ -18,7 +18,12 @@ def _fileno(transport: asyncio.Transport) -> int:
 
 
 def unread_bytes(transport: asyncio.Transport) -> int:
-    """Return how many bytes the kernel holds that the loop has not read yet; 0 also when it will not say."""
+    """Return how many bytes the kernel holds that the loop has not read yet; 0 also when it will not say.
+
+    Bytes that were read and wait to be decrypted count as well.
+    """
+    if waiting := transport.get_extra_info("unread", 0):
+        return int(waiting)
     fd = _fileno(transport)
     if fd < 0:
         return 0
@@ -63,6 +68,23 @@ def address_of(transport: asyncio.Transport, name: str) -> Address | None:
     if isinstance(address, str) and address:
         return address, None
     return None
+
+
+NO_ADDRESS = ""
+"""The host of a peer that has none that is known: trusted where everybody is, and not by ``unix``."""
+
+
+def host_to_trust(transport: asyncio.Transport, peer: Address | None) -> str | None:
+    """Return whom to look for among the trusted peers: a host, None for a Unix socket, or `NO_ADDRESS`.
+
+    A TCP peer that has left already has no address any more, and is not to be taken for one on a Unix socket.
+    """
+    if peer is not None and peer[1] is not None:
+        return peer[0]
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        return None if sock.family == socket.AF_UNIX else NO_ADDRESS
+    return None if isinstance(transport.get_extra_info("sockname"), str) else NO_ADDRESS
 
 
 def in_words(address: Address | None) -> str:

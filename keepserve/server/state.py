@@ -9,7 +9,7 @@ import random
 import ssl
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from keepserve.asgi.exchange import HEAD_HELD, Exchange
 from keepserve.asgi.farewell import Farewell
@@ -20,17 +20,18 @@ from keepserve.http1.parsers import PARSERS
 from keepserve.http1.response import DefaultFields
 from keepserve.http2.encoding import EncodedFields
 from keepserve.http2.engines import ENGINES
-from keepserve.proxy.forwarded import TrustedPeers
+from keepserve.proxy.peers import TrustedPeers
 from keepserve.server.capacity import Capacity, open_files_limit
 from keepserve.server.health import HealthCheck
 from keepserve.server.idlewatch import IdleWatch
 from keepserve.server.overdue import Overdue
 from keepserve.server.phases import FRESH_GRACE, Phase
-from keepserve.server.queueing import WaitingQueue
+from keepserve.server.queueing import Busy, WaitingQueue
 from keepserve.server.wheel import Wheel
 from keepserve.telemetry.access import AccessLog
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.telemetry.scoreboard import CONNECTIONS, Seat, private_seat
+from keepserve.websocket.limits import SocketLimits
 from keepserve.wire.engine import NEVER, Engine, Limits
 
 if TYPE_CHECKING:
@@ -56,11 +57,26 @@ def limits_from(settings: Settings) -> Limits:
         write_timeout=settings.write_timeout,
         write_min_rate=settings.write_min_rate,
         write_rate_grace=settings.write_rate_grace,
+        websocket=settings.websocket,
         detect_http2=settings.http2 != "off" and settings.h2c,
         streams=settings.http2_max_streams,
         ping_interval=settings.http2_ping_interval,
         ping_timeout=settings.http2_ping_timeout,
     )
+
+
+class Pending(Protocol):
+    """What a connection in the making waits for."""
+
+    def cancel(self) -> object:
+        """Give the connection up."""
+
+
+class Forerunner(Pending, Protocol):
+    """A protocol in front of a connection, which has the transport first."""
+
+    def drain(self, now: float) -> None:
+        """This worker is ending: a peer that has not said anything has until `WorkerState.silent_until`."""
 
 
 class WorkerState:
@@ -104,10 +120,15 @@ class WorkerState:
         )
         self._limits_without_http2 = dataclasses.replace(self.limits, detect_http2=False)
         self.trusted = TrustedPeers(settings.forwarded_allow_ips if settings.proxy_headers else ())
+        """Whose forwarding fields are believed."""
+        self.balancers = TrustedPeers(settings.proxy_protocol_from)
+        """Whose PROXY protocol headers are believed, where they are required."""
+        self.told_of_proxy_faults = False
         self.wheel = Wheel(clock=clock, on_tick=self._refresh)
         self.connections: set[Connection] = set()
-        self.pending: dict[Connection, asyncio.Future[Any]] = {}
-        """Connections in the making (just accepted, or in a TLS handshake), and what they wait for."""
+        self.pending: dict[Connection, Pending] = {}
+        """Connections in the making (just accepted, before their PROXY header or in a TLS handshake), and what they
+        wait for: a future of the event loop's, or the protocol in front of the connection."""
         self.capacity = Capacity(
             self.connections,
             self.wheel,
@@ -117,11 +138,20 @@ class WorkerState:
             count=lambda: len(self.connections) + len(self.pending),
         )
         self.tasks: set[asyncio.Task[None]] = set()
-        """Applications running at present: what ``limit_concurrency`` counts."""
+        """Applications running at present: what ``limit_concurrency`` counts, but for ``sockets``."""
+        self.sockets: set[Exchange] = set()
+        """Accepted WebSockets whose application runs. They hold no place: mostly they wait, and for hours."""
+        self.socket_limits = SocketLimits(
+            max_message=settings.ws_max_message,
+            deflate=settings.ws_deflate,
+            ping_interval=settings.ws_ping_interval,
+            ping_timeout=settings.ws_ping_timeout,
+        )
         self.waiting: WaitingQueue | None = None
         """Requests that wait for one of ``limit_concurrency`` places; None without that limit."""
         if places := settings.limit_concurrency:
-            self.waiting = WaitingQueue(self.wheel, self.tasks, places, settings.limit_concurrency_wait)
+            busy = Busy(self.tasks, self.sockets)
+            self.waiting = WaitingQueue(self.wheel, busy, places, settings.limit_concurrency_wait)
         self.idle_watch = IdleWatch(
             settings, self.limits, self.seat, common if common is not None else private_seat(), self.wheel, clock
         )
@@ -215,8 +245,14 @@ class WorkerState:
         if self.phase == Phase.LAME_DUCK:
             engine.announce(CloseReason.DRAINING)
         elif self.phase >= Phase.CLOSING:
-            # Who comes late has not the full grace anew, or one after the other could hold the drain.
-            engine.drain(now, max(self.idle_until - now, min(self.idle_grace, FRESH_GRACE)))
+            engine.drain(now, self.silent_until(now) - now)
+
+    def silent_until(self, now: float) -> float:
+        """How long a peer may still say nothing, while this worker ends.
+
+        Who comes late has not the full grace anew, or one after the other could hold the drain.
+        """
+        return max(self.idle_until, now + min(self.idle_grace, FRESH_GRACE))
 
     def cut_off(self, task: asyncio.Task[None]) -> None:
         """Cancel an application because the server cannot wait for it any longer."""
@@ -241,9 +277,11 @@ class WorkerState:
             self.idle_watch.closed(connection.engine, reason)
         self._one_less()
 
-    def connection_failed(self, connection: Connection) -> None:
-        """Forget a connection that was accepted and did not come about."""
+    def connection_failed(self, connection: Connection, reason: CloseReason | None = None) -> None:
+        """Forget a connection that was accepted and did not come about; with a reason of ours it is counted."""
         self.pending.pop(connection, None)
+        if reason is not None:
+            self.closed[reason] += 1
         self._one_less()
 
     def count_connections(self) -> None:

@@ -7,33 +7,47 @@ a client that comes back to another worker could not resume its session.
 from __future__ import annotations
 
 import logging
+import os
 import ssl
+import stat
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from keepserve.config.problems import ConfigError, Problem
 from keepserve.config.settings import Settings
+from keepserve.server.tlsfacts import ServerContext
+from keepserve.server.validity import certificate_in, validity_of
 
 logger = logging.getLogger("keepserve")
+
+EXPIRES_SOON = 14
+"""Days before the end of a certificate from which a start warns of it. Renewal by ACME is long overdue by then."""
+
+_DAY = 86400
 
 _CERT_REQS = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 
 
-def build_context(settings: Settings) -> ssl.SSLContext | None:
+def build_context(settings: Settings, *, wall: Callable[[], float] = time.time) -> ServerContext | None:
     """The server's TLS context, or None when no ``ssl_certfile`` is set.
 
     TLS 1.2 and newer, ALPN ``h2`` and ``http/1.1``, no renegotiation. Raises `ConfigError` with a sentence when a
     file is missing, unreadable or not what it should be, when key and certificate do not belong together, when the
-    key's password is missing or wrong, or when the settings make no sense together.
+    key's password is missing or wrong, when the certificate has expired, or when the settings make no sense together.
+    ``wall`` is seconds since the epoch.
     """
     _check_combination(settings)
     if settings.ssl_certfile is None:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # Renegotiation (TLS 1.2) lets a client make the server do handshakes for nothing; no HTTP client needs it.
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"] if settings.http2 == "off" else ["h2", "http/1.1"])
     _load_certificate(context, settings, settings.ssl_certfile)
+    _check_key_file(settings.ssl_keyfile or settings.ssl_certfile)
+    _note_validity(context, settings.ssl_certfile, wall())
     if settings.ssl_ca_certs is not None:
         _load_authorities(context, settings.ssl_ca_certs)
         if settings.ssl_cert_reqs == "none":
@@ -110,6 +124,51 @@ def _load_certificate(context: ssl.SSLContext, settings: Settings, certfile: str
             "or weaker than OpenSSL's security level allows.",
             "ssl_certfile",
         ) from None
+
+
+def _check_key_file(path: str) -> None:
+    """Warn of a private key that every user of the machine can read."""
+    try:
+        readable = os.stat(path).st_mode & stat.S_IROTH
+    except OSError:
+        return
+    if readable:
+        logger.warning(
+            "The private key in %s can be read by every user of this machine: chmod o-r %s (in Kubernetes, "
+            "defaultMode: 0400 of the secret's volume).",
+            path,
+            path,
+        )
+
+
+def _note_validity(context: ServerContext, path: str, now: float) -> None:
+    """Say how long the certificate is good. One that has expired is refused: no client that looks would take it."""
+    context.certificate = pem = certificate_in(Path(path).read_text(encoding="ascii", errors="replace"))
+    try:
+        period = validity_of(ssl.PEM_cert_to_DER_cert(pem)) if pem is not None else None
+    except ValueError:  # base64 with something between that OpenSSL skips
+        period = None
+    if period is None:
+        return  # OpenSSL has accepted it: what we cannot read is no reason to refuse it
+    context.valid_from, context.valid_until = period
+    begins, ends = (time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(moment)) for moment in period)
+    days = int((period[1] - now) // _DAY)
+    if now > period[1]:
+        raise _problem(
+            f"The certificate in {path} has expired at {ends}: renew it, or correct the clock.", "ssl_certfile"
+        )
+    if now < period[0]:
+        # It heals by itself, and may well be our clock.
+        logger.warning("The certificate in %s is not valid before %s: clients refuse it until then.", path, begins)
+    elif days < EXPIRES_SOON:
+        logger.warning(
+            "The certificate in %s expires in %d days, at %s: renew it, and send SIGHUP to have it loaded.",
+            path,
+            days,
+            ends,
+        )
+    else:
+        logger.info("The certificate in %s is valid for %d more days, until %s", path, days, ends)
 
 
 def _load_authorities(context: ssl.SSLContext, path: str) -> None:

@@ -85,6 +85,19 @@ class Request:
         return f"<Request {self.stream} {line.decode('latin-1')!r} {self.fields!r} {self.body!r} {self.complete}>"
 
 
+class WebSocketRequest(Request):
+    """A request for a WebSocket whose handshake has passed every check (RFC 6455 §4.2, RFC 8441 §5).
+
+    ``key`` is what the answer is made of (HTTP/2 may be without), ``subprotocols`` are those offered. It is answered
+    by ``switch``, from where on what comes is ``Body``, or like any other request by ``respond``.
+    """
+
+    __slots__ = ("key", "subprotocols")
+
+    key: bytes
+    subprotocols: tuple[str, ...]
+
+
 class Body:
     """More of a request's body. ``complete`` tells that nothing follows; ``data`` may then be empty."""
 
@@ -162,6 +175,8 @@ class Limits:
     write_timeout: float = 60.0
     write_min_rate: float = 500.0
     write_rate_grace: float = 30.0
+    websocket: bool = False
+    """Whether WebSockets are served; otherwise an Upgrade to them is ignored, as any other is."""
     detect_http2: bool = False
     """Whether a connection may begin with HTTP/2's preface."""
     streams: int = 100
@@ -239,6 +254,15 @@ class Engine(Protocol):
 
     def go_on(self, stream: int, now: float) -> None:
         """The application reads the body: send 100 Continue if the client waits for it."""
+
+    def switch(self, stream: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        """Grant a ``WebSocketRequest``: 101, or 200 in HTTP/2. Raises ``ResponseError``.
+
+        From here on ``send_body`` sends bytes as they are, and bytes of the peer's come as ``Body``.
+        """
+
+    def hang_up(self, stream: int, reason: CloseReason, whole: bool) -> None:
+        """End a granted WebSocket; ``whole``: the peer has said its last word, and nothing more comes."""
 
     def taken(self, stream: int, amount: int, now: float) -> None:
         """The application has taken so many bytes of a request's body: there is room for more."""

@@ -34,6 +34,21 @@ FORBIDDEN_TRAILERS = frozenset(
 )
 """Fields that frame, route, authenticate or shape a message may not trail it (RFC 9110 §6.5.1)."""
 
+UNDERSCORE = 0x5F
+"""A number, since a search for ``b"_"`` with ``in`` takes 0.3 µs: an exception is made on the way."""
+
+_FORWARDED = (b"x-forwarded", b"x-real-ip")
+
+
+def is_forwarded_alias(name: bytes) -> bool:
+    """Tell whether a lower-case name is one of the X-Forwarded family but for underscores.
+
+    Proxies know and clean ``X-Forwarded-For``. What maps names as CGI does takes ``X_Forwarded_For`` for the same
+    field, so that a client could write it past the proxy.
+    """
+    return UNDERSCORE in name and name.replace(b"_", b"-").startswith(_FORWARDED)
+
+
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?")
 KNOWN_HOSTS: dict[bytes, bool] = {}
 """Host values seen and found valid."""

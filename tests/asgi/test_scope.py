@@ -122,6 +122,7 @@ def test_a_scope_tells_what_its_connection_knows_of_itself() -> None:
         "connection_age",
         "connection_id",
         "draining",
+        "proxy_protocol",
         "request_number",
         "until_draining",
         "worker_pid",

@@ -38,7 +38,7 @@ class Mistake:
     options: tuple[str, ...] = ()
 
 
-_CLEARED = '            proxy_set_header Connection "";\n'
+_CLEARED = "            proxy_set_header Connection $connection_upgrade;\n"
 _VERSION = "proxy_http_version 1.1;"
 _PASS = "proxy_pass http://keepserve;"
 _DEFAULT_SERVER = "default-server check inter 2s"

@@ -169,3 +169,17 @@ def test_all_violations_come_at_once() -> None:
 
 def test_advice_for_short_times_can_be_typed_as_it_stands() -> None:
     assert "--drain-idle 0.5 or less" in problems(drain_idle=1.0, drain_timeout=0.5)[0]
+
+
+@pytest.mark.parametrize(("interval", "warned"), [(0.0, True), (60.0, True), (59.0, False), (24.0, False)])
+def test_pings_must_come_before_the_balancer_loses_its_patience(interval: float, warned: bool) -> None:
+    found = warnings(ws_ping_interval=interval)
+    assert bool(found) is warned
+    if found:
+        assert "Set --ws-ping-interval 24 or less, or leave it out." in found[0]
+        assert "the balancer will close quiet ones" in found[0]
+
+
+def test_without_a_balancer_or_websockets_pings_are_a_matter_of_taste() -> None:
+    assert warnings(ws_ping_interval=0.0, lb_idle_timeout=0.0, keep_alive_timeout=80.0) == []
+    assert warnings(ws_ping_interval=0.0, websocket=False) == []

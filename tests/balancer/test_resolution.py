@@ -248,6 +248,8 @@ def test_reload_beats_a_weaker_worker_count() -> None:
         ({"ssl_keyfile_password": "hunter2"}, "ssl_keyfile_password ((hidden), flag --ssl-keyfile-password) needs"),
         ({"ssl_ca_certs": "c"}, "needs --ssl-certfile"),
         ({"ssl_certfile": "c", "ssl_cert_reqs": "required"}, "needs --ssl-ca-certs"),
+        ({"proxy_protocol": "require"}, "(require, flag --proxy-protocol) needs --proxy-protocol-from"),
+        ({"proxy_protocol": "require", "proxy_protocol_from": ""}, "needs --proxy-protocol-from: the networks"),
         ({"limit_request_line": "64k"}, "must not be larger than limit_request_head (32 KiB, default)"),
     ],
 )
@@ -262,6 +264,8 @@ def test_settings_without_effect_are_warnings() -> None:
     unused = of(access_log_file="access.log", access_log=False)
     assert "access_log_file (access.log" in only(unused.warnings)
     assert "has no effect with --no-access-log" in only(unused.warnings)
+    stray = only(of(proxy_protocol_from="10.0.0.0/8").warnings)
+    assert stray.endswith("has no effect without --proxy-protocol require.")
     assert "clients are not asked" in only(of(ssl_certfile="c", ssl_ca_certs="a").warnings)
 
 

@@ -9,7 +9,6 @@ from keepserve.balancer import resolve
 from keepserve.balancer.facts import Fact, Place, Pool
 from keepserve.balancer.remedies import remedy
 from keepserve.balancer.rules import Finding, Level, judge, worst
-from keepserve.balancer.rules import agreement as agreement_rules
 
 PLACE = Place("lb.conf", 7)
 HERE = Place("lb.conf", 3)
@@ -176,12 +175,12 @@ def test_no_proxy_header_on_either_side_is_well() -> None:
     assert only("proxy-protocol", judged(proxy_protocol=fact("off"))).level is Level.OK
 
 
-@pytest.mark.parametrize(("sent", "level"), [("off", Level.PROBLEM), ("v1", Level.OK)])
-def test_once_keepserve_expects_the_header_it_has_to_come(
-    monkeypatch: pytest.MonkeyPatch, sent: str, level: Level
-) -> None:
-    monkeypatch.setattr(agreement_rules, "our_proxy_protocol", lambda settings: True)
-    assert only("proxy-protocol", judged(proxy_protocol=fact(sent))).level is level
+@pytest.mark.parametrize(("sent", "level"), [("off", Level.PROBLEM), ("v1", Level.OK), ("v2", Level.OK)])
+def test_where_keepserve_requires_the_header_it_has_to_come(sent: str, level: Level) -> None:
+    options = {"proxy_protocol": "require", "proxy_protocol_from": "10.0.0.0/8"}
+    found = only("proxy-protocol", judged("haproxy", options, proxy_protocol=fact(sent)))
+    assert found.level is level
+    assert found.ours == ("--proxy-protocol off" if level is Level.PROBLEM else "")
 
 
 @pytest.mark.parametrize(

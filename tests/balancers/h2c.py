@@ -100,7 +100,7 @@ def envoy(directory: Path, *backends: int) -> Iterator[Envoy]:
     directory.mkdir()
     running = Envoy(free_port(), free_port())
     configuration = directory / "envoy.json"
-    configuration.write_text(json.dumps(_bootstrap(running, backends), indent=2))
+    configuration.write_text(json.dumps(bootstrap(running, backends), indent=2))
     command = [
         binary,
         *("--config-path", str(configuration)),
@@ -119,7 +119,7 @@ def _without(*harmless: str) -> Callable[[str], str]:
     return lambda log: "\n".join(line for line in log.splitlines() if not any(text in line for text in harmless))
 
 
-def _bootstrap(running: Envoy, backends: tuple[int, ...]) -> dict[str, Any]:
+def bootstrap(running: Envoy, backends: tuple[int, ...]) -> dict[str, Any]:
     manager = {
         "@type": _type("filters.network.http_connection_manager.v3.HttpConnectionManager"),
         "stat_prefix": "clients",

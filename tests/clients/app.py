@@ -46,12 +46,43 @@ _SCRIPT = """
 """
 
 
+# The browser's clock stands while requests are under way, so that the WebSocket has time.
+_LIVE_SCRIPT = b"""<script>
+  (async () => {
+    await fetch("slow?seconds=1.2");
+    for (let tries = 0; tries < 50 && !document.getElementById("echo").textContent; tries++) {
+      document.getElementById("ask").click();
+      await fetch("slow?seconds=0.2");
+    }
+  })();
+</script>
+</body>"""
+
+
+def _with_script(send: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+    """Add a visitor to the demo's page: somebody who asks for an echo."""
+
+    async def adding(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            fields = [field for field in message["headers"] if field[0] != b"content-length"]
+            message = {**message, "headers": fields}
+        else:
+            assert b"</body>" in message["body"]
+            message = {**message, "body": message["body"].replace(b"</body>", _LIVE_SCRIPT)}
+        await send(message)
+
+    return adding
+
+
 async def app(
     scope: MutableMapping[str, Any],
     receive: Callable[[], Awaitable[Any]],
     send: Callable[[Any], Awaitable[None]],
 ) -> None:
-    """``/page``, and everything of the demo."""
+    """``/page``, ``/live-page``, and everything of the demo."""
+    if scope["type"] == "http" and scope["path"] == "/live-page":
+        await demo({**scope, "path": "/"}, receive, _with_script(send))
+        return
     if scope["type"] != "http" or scope["path"] != "/page":
         await demo(scope, receive, send)
         return

@@ -74,3 +74,14 @@ def test_a_page_and_the_requests_of_its_script_come_by_http_2(secure: Secure, tm
     assert outcome["protocols"] == ["h2"]
     assert outcome["versions"] == ["2"] * ASKED
     assert len(set(outcome["connections"])) == 1
+
+
+def test_the_demos_websocket_comes_by_http_2_as_well(secure: Secure, tmp_path: Path) -> None:
+    """Chromium asks for it by extended CONNECT (RFC 8441) on the connection it already has."""
+    document = dump_dom(f"{secure.base}/live-page", secure.certificate, tmp_path / "profile")
+    live = re.search(r'<p id="live"[^>]*>(.*?)</p>', document)
+    assert live is not None, document
+    assert re.fullmatch(r"Open for [1-9] s to worker \d+, over HTTP/2\.", live[1]), live[1]
+    echo = re.search(r'<p id="echo"[^>]*>(.*?)</p>', document)
+    assert echo is not None, document
+    assert re.fullmatch(r'"Anybody there\?" came back after \d+\.\d ms\.', echo[1]), echo[1]

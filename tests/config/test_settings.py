@@ -103,3 +103,9 @@ def test_each_subject_is_declared_in_one_piece() -> None:
 def test_no_two_settings_share_an_environment_name() -> None:
     names = [name for info in FIELDS_BY_NAME.values() for name in info.envs]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(("idle", "interval"), [(2.0, 0.8), (60.0, 24.0), (75.0, 30.0), (3600.0, 30.0), (0.0, 24.0)])
+def test_websockets_are_pinged_in_less_than_half_of_the_balancers_patience(idle: float, interval: float) -> None:
+    assert Settings(lb_idle_timeout=idle).ws_ping_interval == pytest.approx(interval)
+    assert Settings(lb_idle_timeout=idle, ws_ping_interval=5.0).ws_ping_interval == 5.0

@@ -68,3 +68,43 @@ def test_it_says_which_protocols_are_spoken_and_how_one_gets_them(settings: dict
 def test_watched_directories_are_named() -> None:
     text = banner(Settings(reload=True), ["unix:/a"], loop="asyncio", watched=["/src"])
     assert "when a .py file changes in /src" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "nobody: the client is whoever connects (--forwarded-allow-ips)"),
+        ({"forwarded_allow_ips": ("*",), "proxy_headers": False}, "nobody: the client is whoever connects"),
+        (
+            {"forwarded_allow_ips": ("10.0.0.0/8", "unix")},
+            "X-Forwarded-For and -Proto of 10.0.0.0/8, peers on Unix sockets\n",
+        ),
+        (
+            {"forwarded_allow_ips": ("10.0.0.7",), "forwarded_host": True},
+            "X-Forwarded-For, -Proto, -Host and -Port of 10.0.0.7\n",
+        ),
+        (
+            {"forwarded_allow_ips": ("10.0.0.7",), "forwarded_header": "forwarded"},
+            "Forwarded but for its host of 10.0.0.7\n",
+        ),
+        (
+            {"forwarded_allow_ips": ("*",), "forwarded_header": "forwarded", "forwarded_host": True},
+            "Forwarded of everybody, so that any client can say it is another\n",
+        ),
+        (
+            {"proxy_protocol": "require", "proxy_protocol_from": ("10.0.0.0/8",)},
+            "the PROXY header of 10.0.0.0/8, which every connection must have\n",
+        ),
+        (
+            {
+                "proxy_protocol": "require",
+                "proxy_protocol_from": ("10.0.0.0/8",),
+                "forwarded_allow_ips": ("203.0.113.7",),
+            },
+            "the PROXY header of 10.0.0.0/8, which every connection must have; "
+            "X-Forwarded-For and -Proto of 203.0.113.7",
+        ),
+    ],
+)
+def test_it_says_who_may_say_that_the_client_is_somebody_else(settings: dict[str, Any], said: str) -> None:
+    assert f"\ntrusts    {said}" in _text(**settings)

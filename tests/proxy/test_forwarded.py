@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from keepserve.proxy.forwarded import TrustedPeers, forwarded_client, parse_address
+from keepserve.proxy.forwarded import MOST_HOPS, Family, Forwarded, read_forwarded
+from keepserve.proxy.peers import TrustedPeers
 
 PRIVATE = TrustedPeers(["10.0.0.0/8", "fd00::/8", "127.0.0.1"])
 
@@ -16,6 +17,19 @@ def fields(*values: str, proto: tuple[str, ...] = ()) -> list[tuple[bytes, bytes
         *((b"x-forwarded-for", value.encode("latin-1")) for value in values),
         *((b"x-forwarded-proto", value.encode("latin-1")) for value in proto),
     ]
+
+
+def said(
+    lines: list[tuple[bytes, bytes]], family: Family = "x-forwarded", trusted: TrustedPeers = PRIVATE
+) -> Forwarded:
+    """What these fields say to somebody who asks for all of it."""
+    return read_forwarded(lines, trusted, family, True) or Forwarded()
+
+
+def client_of(*values: str, trusted: TrustedPeers = PRIVATE) -> str | None:
+    """The client by these X-Forwarded-For fields."""
+    client = said(fields(*values), trusted=trusted).client
+    return client.host if client is not None else None
 
 
 @pytest.mark.parametrize(
@@ -78,7 +92,7 @@ def fields(*values: str, proto: tuple[str, ...] = ()) -> list[tuple[bytes, bytes
 def test_the_client_is_the_right_most_address_that_is_not_trusted(
     values: tuple[str, ...], client: str | None
 ) -> None:
-    assert forwarded_client(fields(*values), PRIVATE)[0] == client
+    assert client_of(*values) == client
 
 
 @pytest.mark.parametrize(
@@ -96,57 +110,79 @@ def test_the_client_is_the_right_most_address_that_is_not_trusted(
         (("ftp",), None),
         (("",), None),
         (("https,",), None),
+        (("wss",), "https"),
+        (("ws",), "http"),
         (("javascript",), None),
         (("https\xa0",), None),
     ],
 )
 def test_the_scheme_is_what_the_nearest_proxy_says(proto: tuple[str, ...], scheme: str | None) -> None:
-    assert forwarded_client(fields(proto=proto), PRIVATE)[1] == scheme
+    assert said(fields(proto=proto)).scheme == scheme
 
 
 def test_everybody_trusted_means_the_left_most() -> None:
     trusted = TrustedPeers(["*"])
-    assert forwarded_client(fields("1.1.1.1, 203.0.113.7"), trusted)[0] == "1.1.1.1"
+    assert client_of("1.1.1.1, 203.0.113.7", trusted=trusted) == "1.1.1.1"
 
 
 def test_a_very_long_list_is_walked_from_the_right_only_as_far_as_needed() -> None:
     values = ", ".join(["1.1.1.1"] * 5000 + ["203.0.113.7"])
-    assert forwarded_client(fields(values), PRIVATE)[0] == "203.0.113.7"
+    assert client_of(values) == "203.0.113.7"
+
+
+def test_nothing_said_is_nothing() -> None:
+    assert read_forwarded([(b"host", b"x"), (b"x-forwarded-port", b"443")], PRIVATE, "x-forwarded", True) is None
+    assert read_forwarded([(b"host", b"x")], PRIVATE, "forwarded", True) is None
+
+
+def test_a_port_is_told_if_the_proxy_told_it() -> None:
+    assert said(fields("203.0.113.7:4711")).client == ("203.0.113.7", 4711, False)
+    assert said(fields("203.0.113.7")).client == ("203.0.113.7", 0, False)
+
+
+def test_where_everybody_is_trusted_the_walk_has_an_end_all_the_same() -> None:
+    hops = [f"10.0.{number // 256}.{number % 256}" for number in range(3 * MOST_HOPS)]
+    assert client_of(", ".join(hops), trusted=TrustedPeers(["*"])) == hops[-MOST_HOPS]
+    assert client_of(*hops, trusted=TrustedPeers(["*"])) == hops[-MOST_HOPS]
 
 
 @pytest.mark.parametrize(
-    ("entries", "host", "trusted"),
+    ("host", "port", "proto", "field", "server"),
     [
-        ([], "127.0.0.1", False),
-        ([], None, False),
-        (["127.0.0.1"], "127.0.0.1", True),
-        (["127.0.0.1"], "127.0.0.2", False),
-        (["127.0.0.0/8"], "127.9.9.9", True),
-        (["10.1.2.3/8"], "10.9.9.9", True),
-        (["10.0.0.0/8"], "::ffff:10.0.0.1", True),
-        (["2001:db8::/32"], "2001:db8::5", True),
-        (["2001:db8::/32"], "2001:db9::5", False),
-        (["fe80::/10"], "fe80::1%eth0", True),
-        (["10.0.0.0/8"], "not an address", False),
-        (["10.0.0.0/8"], None, False),
-        (["unix"], None, True),
-        (["unix"], "127.0.0.1", False),
-        (["*"], "203.0.113.7", True),
-        (["*"], None, True),
+        (b"a.example", None, "https", b"a.example", ("a.example", 443)),
+        (b"a.example", None, "http", b"a.example", ("a.example", 80)),
+        (b"a.example:8443", None, "https", b"a.example:8443", ("a.example", 8443)),
+        (b"a.example", b"443", "https", b"a.example", ("a.example", 443)),
+        (b"a.example", b"8443", "https", b"a.example:8443", ("a.example", 8443)),
+        (b"a.example:8443", b"443", "https", b"a.example:8443", ("a.example", 8443)),
+        (b"a.example", b"80, 8443", "https", b"a.example:8443", ("a.example", 8443)),
+        (b"evil.example, a.example", None, "https", b"a.example", ("a.example", 443)),
+        (b"[2001:db8::1]", None, "https", b"[2001:db8::1]", ("2001:db8::1", 443)),
+        (b"[2001:db8::1]:81", None, "https", b"[2001:db8::1]:81", ("2001:db8::1", 81)),
+        (b"a.example", b"0", "https", b"a.example", ("a.example", 443)),
+        (b"a.example", b"65536", "https", b"a.example", ("a.example", 443)),
+        (b"a.example", b"+81", "https", b"a.example", ("a.example", 443)),
+        (b"a.example", b"\xb2", "https", b"a.example", ("a.example", 443)),
+        (b"a.example", b"", "https", b"a.example", ("a.example", 443)),
     ],
 )
-def test_who_is_trusted(entries: list[str], host: str | None, trusted: bool) -> None:
-    peers = TrustedPeers(entries)
-    assert (host in peers) is trusted
-    assert bool(peers) is bool(entries)
+def test_the_host_and_port_that_the_client_asked_for(
+    host: bytes, port: bytes | None, proto: str, field: bytes, server: tuple[str, int]
+) -> None:
+    lines = [(b"x-forwarded-host", host), *([(b"x-forwarded-port", port)] if port is not None else [])]
+    told = said(lines)
+    assert (told.host_field(proto), told.server(proto)) == (field, server)
 
 
-@pytest.mark.parametrize("entry", ["", "10.0.0.0/99", "example.com", "10.0.0", "**"])
-def test_an_entry_that_is_none_is_refused(entry: str) -> None:
-    with pytest.raises(ValueError, match="does not appear to be"):
-        TrustedPeers([entry])
+@pytest.mark.parametrize(
+    "host", [b"", b"a.example, ", b"a/b", b"user@a", b"a b", b"a:99999", b"a:0", b"a\xff", b"a'\"", b"[::1", b"<a>"]
+)
+def test_a_host_that_none_has_is_not_believed(host: bytes) -> None:
+    assert said([(b"x-forwarded-host", host)]).host is None
+    assert said([(b"forwarded", b'host="' + host + b'"')], "forwarded").host is None
 
 
-@pytest.mark.parametrize("text", ["", " ", ":", "[]", "[", "]", "%", "1.1.1.1:1:1", "::::"])
-def test_nonsense_is_no_address(text: str) -> None:
-    assert parse_address(text) is None
+def test_a_host_is_believed_only_on_demand() -> None:
+    for family, line in (("x-forwarded", (b"x-forwarded-host", b"a")), ("forwarded", (b"forwarded", b"host=a"))):
+        told = read_forwarded([line], PRIVATE, family, False)  # type: ignore[arg-type]  # a literal, from a tuple
+        assert told is None or told.host is None

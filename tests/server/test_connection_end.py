@@ -48,7 +48,7 @@ async def test_the_applications_close_half_closes_and_waits_for_the_peer() -> No
 
 
 @in_loop
-async def test_tls_has_no_half_close() -> None:
+async def test_tls_lingers_as_plain_tcp_does() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start(200, (b"connection", b"close")))
         await send(body(b"x"))
@@ -56,7 +56,7 @@ async def test_tls_has_no_half_close() -> None:
     client = Worker(app).connect(tls=True)
     client.send(GET)
     await turns()
-    assert client.transport.events == ["close"]
+    assert client.transport.events == ["eof"]
 
 
 @in_loop

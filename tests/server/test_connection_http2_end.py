@@ -266,8 +266,7 @@ async def test_a_connection_that_breaks_is_counted_by_what_it_was_doing(idle: bo
 
 
 @in_loop
-async def test_tls_connections_end_with_their_transport() -> None:
-    """No half-close: close_notify says goodbye, and the TLS layer waits for the peer's."""
+async def test_over_tls_they_end_in_the_same_way() -> None:
 
     class Tls:
         def selected_alpn_protocol(self) -> str:
@@ -283,7 +282,7 @@ async def test_tls_connections_end_with_their_transport() -> None:
     client.pong()
     await client.turn()
     assert client.goaways[-1] == (1, Code.NO_ERROR)
-    assert client.transport.events == ["close"]
+    assert client.transport.events == ["eof"]
 
 
 @pytest.mark.parametrize("how", ["idle", "waiting", "uploading", "draining"])

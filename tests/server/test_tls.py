@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
+import os
 import ssl
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,3 +200,75 @@ def test_settings_that_need_others_say_which(files: Files) -> None:
     assert "add --ssl-certfile" in _refusal(ssl_ca_certs=files.ca)
     assert "needs --ssl-certfile" in _refusal(ssl_cert_reqs="required")
     assert "needs --ssl-ca-certs" in _refusal(ssl_certfile=files.both, ssl_cert_reqs="required")
+
+
+# -- How long it is good, and who can read the key
+
+NOW = datetime.datetime(2030, 6, 1, 12, 0, tzinfo=datetime.UTC)
+
+
+def _dated(files: Files, directory: Path, *, begins: float = -10, ends: float = 90) -> str:
+    """A certificate whose times are so many days from now."""
+    made = files.authority.issue_cert(
+        "localhost",
+        not_before=NOW + datetime.timedelta(days=begins),
+        not_after=NOW + datetime.timedelta(days=ends),
+    )
+    path = directory / "dated.pem"
+    made.private_key_and_cert_chain_pem.write_to_path(str(path))
+    path.chmod(0o600)
+    return str(path)
+
+
+def _build_now(path: str) -> ssl.SSLContext | None:
+    return build_context(Settings(ssl_certfile=path), wall=NOW.timestamp)
+
+
+def test_the_days_a_certificate_has_left_are_logged_and_known(
+    files: Files, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "keepserve")
+    path = _dated(files, tmp_path, ends=90)
+    context = build_context(Settings(ssl_certfile=path), wall=NOW.timestamp)
+    assert caplog.messages == [f"The certificate in {path} is valid for 90 more days, until 2030-08-30 12:00:00 UTC"]
+    assert context is not None
+    assert context.valid_until == (NOW + datetime.timedelta(days=90)).timestamp()
+    assert context.valid_from == (NOW - datetime.timedelta(days=10)).timestamp()
+    assert context.certificate is not None
+    assert context.certificate in Path(path).read_text()
+
+
+@pytest.mark.parametrize(("days", "warned"), [(14.5, False), (13.9, True), (0.5, True)])
+def test_a_certificate_that_ends_soon_is_a_warning(
+    files: Files, tmp_path: Path, caplog: pytest.LogCaptureFixture, days: float, warned: bool
+) -> None:
+    with caplog.at_level(logging.WARNING, "keepserve"):
+        _build_now(_dated(files, tmp_path, ends=days))
+    assert [f"expires in {int(days)} days" in message for message in caplog.messages] == [True] * warned
+
+
+def test_an_expired_certificate_is_refused(files: Files, tmp_path: Path) -> None:
+    path = _dated(files, tmp_path, begins=-90, ends=-0.01)
+    with pytest.raises(ConfigError, match=r"has expired at 2030-06-01 11:45:36 UTC: renew it"):
+        _build_now(path)
+
+
+def test_a_certificate_of_the_future_is_a_warning_since_it_may_be_our_clock(
+    files: Files, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "keepserve"):
+        assert _build_now(_dated(files, tmp_path, begins=1)) is not None
+    assert "is not valid before 2030-06-02 12:00:00 UTC" in caplog.text
+
+
+def test_a_key_everybody_can_read_is_a_warning(
+    files: Files, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = _dated(files, tmp_path)
+    with caplog.at_level(logging.WARNING, "keepserve"):
+        os.chmod(path, 0o640)  # a group for those who need it is common
+        _build_now(path)
+        assert caplog.messages == []
+        os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) | stat.S_IROTH)
+        _build_now(path)
+    assert f"The private key in {path} can be read by every user" in caplog.text

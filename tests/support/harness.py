@@ -10,6 +10,7 @@ from typing import Any
 from keepserve.config import Settings
 from keepserve.server.connection import Connection
 from keepserve.server.drain import Drain
+from keepserve.server.preamble import Preamble
 from keepserve.server.state import WorkerState
 from keepserve.wire.engine import Ending
 from tests.support.answers import Answer, read_answers
@@ -69,17 +70,17 @@ class Client:
     def __init__(self, worker: Worker, transport: FakeTransport, tls: bool) -> None:
         self.transport = transport
         self.connection = Connection(worker.state, tls)
-        transport.attach(self.connection)
+        required = worker.state.settings.proxy_protocol != "off"
+        transport.attach(Preamble(worker.state, self.connection, self.connection) if required else self.connection)
 
     def send(self, data: bytes) -> None:
         """Let bytes arrive, unless the server has stopped reading."""
         assert self.transport.reading, "the server does not read"
-        self.connection.data_received(data)
+        self.transport.deliver(data)
 
     def eof(self) -> None:
         """Send a FIN; the transport closes if the protocol says so, as real ones do."""
-        if not self.connection.eof_received():
-            self.transport.close()
+        self.transport.end()
 
     def answers(self, *methods: bytes) -> list[Answer]:
         """All responses so far."""

@@ -45,6 +45,16 @@ class FakeTransport(asyncio.Transport):
         self._protocol = protocol
         protocol.connection_made(self)
 
+    def deliver(self, data: bytes) -> None:
+        """Bytes arrive: whichever protocol has the transport at present gets them."""
+        if self._protocol is not None:
+            self._protocol.data_received(data)
+
+    def end(self) -> None:
+        """A FIN arrives; the transport closes if the protocol says so, as real ones do."""
+        if self._protocol is not None and not self._protocol.eof_received():
+            self.close()
+
     def take(self, size: int) -> None:
         """The peer reads ``size`` bytes, and the kernel takes as many more from us."""
         assert self._room is not None
@@ -98,6 +108,9 @@ class FakeTransport(asyncio.Transport):
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         self.write(b"".join(list_of_data))
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol
 
     def can_write_eof(self) -> bool:
         return True

@@ -144,7 +144,27 @@ async def release(_: str, scope: dict[str, Any], receive: Receive, send: Send) -
     await answer(send, b"released\n")
 
 
+async def tls(_: str, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """What the application is told of TLS."""
+    await answer(send, json.dumps({"scheme": scope["scheme"], **scope["extensions"].get("tls", {})}).encode())
+
+
 KINDS = {
     function.__name__: function
-    for function in (seen, number, pid, size, refuse, late, endless, drip, watch, wait, block, background, release)
+    for function in (
+        seen,
+        number,
+        pid,
+        size,
+        refuse,
+        late,
+        endless,
+        drip,
+        watch,
+        wait,
+        block,
+        background,
+        release,
+        tls,
+    )
 }

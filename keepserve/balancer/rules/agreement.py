@@ -10,12 +10,8 @@ from keepserve.config.settings import Settings
 
 
 def our_proxy_protocol(settings: Settings) -> bool:
-    """Whether keepserve expects the PROXY protocol's header: not yet, since it has no setting for it.
-
-    The one place to change when it has.
-    """
-    del settings
-    return False
+    """Whether keepserve expects the PROXY protocol's header on every connection."""
+    return settings.proxy_protocol != "off"
 
 
 def proxy_protocol(case: Case) -> None:
@@ -29,16 +25,20 @@ def proxy_protocol(case: Case) -> None:
             "proxy-protocol",
             Level.PROBLEM,
             f"The balancer begins every connection with a PROXY protocol header ({fact}), which keepserve does not "
-            "expect: it would answer 400 to all of them. The client's address comes in X-Forwarded-For as well.",
+            "expect: it would answer 400 to all of them. Require it, and name the addresses the balancer connects "
+            "from, or leave it off: the client's address comes in X-Forwarded-For as well.",
             fact,
+            ours="--proxy-protocol require --proxy-protocol-from NETWORKS",
             theirs=case.theirs("proxy off", fact),
         )
     elif expects and not sends:
         case.add(
             "proxy-protocol",
             Level.PROBLEM,
-            f"keepserve expects a PROXY protocol header on every connection, and the balancer sends none ({fact}).",
+            f"keepserve requires a PROXY protocol header on every connection ({case.told('proxy_protocol')}), and "
+            f"the balancer sends none ({fact}): every connection is closed.",
             fact,
+            ours="--proxy-protocol off",
         )
     else:
         word = "Both sides use" if sends else "Neither side uses"

@@ -1,0 +1,1 @@
+"""WebSocket: the session by itself, and sockets over both transports."""
