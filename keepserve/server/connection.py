@@ -16,7 +16,14 @@ from keepserve.asgi.exchange import DONE, HEAD_HELD, Exchange
 from keepserve.server.hosting import Hosting
 from keepserve.server.phases import Phase
 from keepserve.server.running import BEGINS_AT_ONCE
-from keepserve.server.sockets import address_of, host_to_trust, peer_is_dead, reset_on_close, unread_bytes
+from keepserve.server.sockets import (
+    address_of,
+    end_sending,
+    host_to_trust,
+    peer_is_dead,
+    reset_on_close,
+    unread_bytes,
+)
 from keepserve.server.state import WorkerState
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.wire.clocks import ProgressClock
@@ -438,7 +445,7 @@ class Connection(Hosting, asyncio.Protocol):
                 self._paused = False
                 self._transport.resume_reading()
             if self._transport.can_write_eof():
-                self._transport.write_eof()
+                end_sending(self._transport)
 
     def _tls_object(self) -> ssl.SSLObject | None:
         tls = self._transport.get_extra_info("ssl_object") if self._tls else None

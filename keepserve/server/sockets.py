@@ -57,6 +57,16 @@ def reset_on_close(transport: asyncio.Transport) -> None:
         pass  # not a TCP socket, or closed already
 
 
+def end_sending(transport: asyncio.Transport) -> None:
+    """Send a FIN behind all that was written, and go on reading."""
+    try:
+        transport.write_eof()
+    except OSError:
+        # asyncio lets it through that the peer has reset the connection since the last write. Whoever reads hears of
+        # it in a moment; the application, which has had its answer written, is not to blame.
+        pass
+
+
 def address_of(transport: asyncio.Transport, name: str) -> Address | None:
     """Return ``peername`` or ``sockname`` as ASGI has it: host and port, or the path of a Unix socket."""
     try:

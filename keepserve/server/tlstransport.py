@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from keepserve.server.connection import WRITE_HIGH_WATER, Connection
 from keepserve.server.phases import Phase
-from keepserve.server.sockets import unread_bytes
+from keepserve.server.sockets import end_sending, unread_bytes
 from keepserve.server.state import WorkerState
 from keepserve.server.tlslayer import TlsSession
 from keepserve.telemetry.reasons import CloseReason
@@ -236,7 +236,7 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
         """Say close_notify and send a FIN, and go on reading."""
         if self._stage == _Stage.OPEN and not self._said and not self._raw.is_closing():
             self._say_goodbye()
-            self._raw.write_eof()
+            end_sending(self._raw)
 
     def close(self) -> None:
         """Say goodbye and close as soon as the peer has, or after ``tls_shutdown_timeout``."""
@@ -305,7 +305,7 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
         raw = self._raw
         if raw.is_closing():
             return
-        raw.write_eof()
+        end_sending(raw)
         if self._held or self._slicing:
             raw.resume_reading()
         self._deadline = self._state.clock() + self._state.settings.tls_shutdown_timeout

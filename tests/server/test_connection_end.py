@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import weakref
 from collections.abc import Callable
@@ -45,6 +46,33 @@ async def test_the_applications_close_half_closes_and_waits_for_the_peer() -> No
     assert client.transport.events == ["eof", "close"]
     assert worker.state.closed[CloseReason.APP_ASKED] == 1
     assert not worker.state.connections
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_peer_that_resets_before_our_fin_is_no_error_of_the_application(
+    tls: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    @in_loop
+    async def test() -> None:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await send(start(200, (b"connection", b"close")))
+            await send(body(b"x"))
+
+        def not_connected() -> None:
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+        worker = Worker(app)
+        client = worker.connect(tls=tls)
+        monkeypatch.setattr(client.transport, "write_eof", not_connected)
+        client.send(GET)
+        await turns()
+        assert not caplog.records
+        assert not client.transport.lost, "the loop says so when it reads"
+        client.transport.lose(ConnectionResetError())
+        assert worker.state.closed[CloseReason.APP_ASKED] == 1
+        assert not worker.state.connections
+
+    test()
 
 
 @in_loop
