@@ -4,13 +4,19 @@ The supervisor makes a `Scoreboard` before it forks and gives each worker a seat
 bits that only this worker writes (the supervisor clears them). Everybody may read everything at any time; a
 word is always whole, words beside each other may be of different moments. No lock, no system call, no file: a
 heartbeat on a disk has killed healthy workers when the disk was slow.
+
+Beside its seat a worker has a row of `keepserve.telemetry.counters`, and a row stands for all that are gone.
 """
 
 from __future__ import annotations
 
 import mmap
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
+
+from keepserve.telemetry.counters import RESTARTED, RESTARTS, ROW_WORDS, Tally, retire
 
 SEAT_WORDS = 16
 """Words of a seat: 128 bytes, two cache lines that no other worker writes."""
@@ -52,6 +58,17 @@ SAID_IDLE = 1
 """When a worker last said that we close idle connections first, in nanoseconds of the monotonic clock; 0: never."""
 SAID_IDLE_TIMEOUT = 2
 """The same, when it could also say what the balancer's idle timeout is."""
+EDITION = 3
+"""Odd while the supervisor adds a worker's row to that of those that are gone: who adds up rows has to wait."""
+CERTIFICATE_EXPIRES = 4
+"""When the certificate that new connections get expires, in seconds since the epoch; 0: there is none. The
+supervisor's."""
+BEGAN = 5
+"""When the server began, in seconds since the epoch; the supervisor's."""
+RELOADS = 6
+"""Reloads that were carried out,"""
+RELOADS_FAILED = 7
+"""and those whose new workers failed, so that the old ones went on; the supervisor's."""
 
 STARTING = 0
 SERVING = 1
@@ -75,7 +92,10 @@ class Scoreboard:
         # The first row belongs to all: so readers know how many seats have ever been taken, and need not look at
         # them all, and workers what a sibling has said already.
         self._words = memoryview(mmap.mmap(-1, (seats + 1) * SEAT_WORDS * 8)).cast("q")
+        # Pages that no worker has written to take no memory. The first row is that of the workers that are gone.
+        self._counters = memoryview(mmap.mmap(-1, (seats + 1) * ROW_WORDS * 8))
         self._seats = seats
+        self._words[BEGAN] = int(time.time())
 
     def take(self) -> int:
         """Take the lowest free seat and return its number; only the supervisor may. RuntimeError: none is free."""
@@ -88,15 +108,29 @@ class Scoreboard:
         raise RuntimeError(f"All {self._seats} seats of the scoreboard are taken: too many workers are leaving.")
 
     def free(self, number: int) -> None:
-        """Clear a seat whose worker is gone; only the supervisor may."""
+        """Clear a seat whose worker is gone, and keep what it has counted; only the supervisor may."""
         seat = self.seat(number)
+        self._words[EDITION] += 1
+        retire(self._row(0), self._row(number + 1))
         for word in range(SEAT_WORDS):
             seat[word] = 0
+        self._words[EDITION] += 1
 
     def seat(self, number: int) -> Seat:
         """The words of one seat."""
         start = (number + 1) * SEAT_WORDS
         return self._words[start : start + SEAT_WORDS]
+
+    def counters(self, number: int) -> memoryview:
+        """The row of what the worker on a seat counts, see `keepserve.telemetry.counters`."""
+        return self._row(number + 1)
+
+    def restarted(self, cause: str) -> None:
+        """Count a worker that was replaced, for one of `RESTARTS`; only the supervisor may."""
+        self._row(0).cast("q")[RESTARTED + RESTARTS.index(cause)] += 1
+
+    def _row(self, number: int) -> memoryview:
+        return self._counters[number * ROW_WORDS * 8 : (number + 1) * ROW_WORDS * 8]
 
     @property
     def common(self) -> Seat:
@@ -109,6 +143,42 @@ class Scoreboard:
             seat = self.seat(number)
             if seat[PID]:
                 yield number, seat
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """One worker as it was: its seat's number, the words of the seat, and what it has counted so far."""
+
+    number: int
+    seat: tuple[int, ...]
+    counted: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All of a scoreboard at one time: ``workers`` that have a seat, ``total`` of these and of all that are gone,
+    and the words of the row that belongs to all. ``total``'s words between `NOW` and `NOW_END` are of all workers."""
+
+    workers: tuple[WorkerView, ...]
+    total: Tally
+    common: tuple[int, ...]
+
+
+def snapshot(board: Scoreboard) -> Snapshot:
+    """Read everything. Workers may write meanwhile: each word is whole, and nothing that was counted is missed."""
+    while True:
+        common = _words(board.common)
+        copies = [(number, _words(seat), bytes(board.counters(number))) for number, seat in board.taken()]
+        gone = bytes(board.counters(-1))
+        if not common[EDITION] % 2 and common[EDITION] == board.common[EDITION]:
+            break
+        time.sleep(0.0002)  # the supervisor is at it; that takes it no longer
+    workers = tuple(WorkerView(number, seat, Tally((row,))) for number, seat, row in copies)
+    return Snapshot(workers, Tally((gone, *(row for _, _, row in copies))), common)
+
+
+def _words(seat: Seat) -> tuple[int, ...]:
+    return tuple(seat[word] for word in range(SEAT_WORDS))
 
 
 def private_seat() -> Seat:
