@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from keepserve.asgi.files import read_chunks
 from keepserve.asgi.types import Message
 from keepserve.telemetry.reasons import CloseReason
+from keepserve.telemetry.traces import traces_of
 from keepserve.wire.engine import BODY_HIGH_WATER, Body, Engine, Request, ResponseError
 
 logger = logging.getLogger("keepserve")
@@ -46,6 +47,9 @@ class Wire(Protocol):
 
     def responded(self, exchange: Exchange) -> None:
         """The response is complete."""
+
+    def app_failed(self) -> None:
+        """The application has raised, or has not completed its response: count it."""
 
     def push(self, exchange: Exchange, path: str, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """Begin a response the client has not asked for, if it takes such."""
@@ -86,13 +90,15 @@ class Exchange:
     """The ``receive`` and ``send`` of one request.
 
     ``status`` and ``sent`` (body bytes) are for the access log; ``started`` is when the request was
-    handed over, in monotonic seconds; ``phase`` is how far the response has come; ``client`` is who
-    a trusted proxy says the client is; ``task`` runs the application.
+    handed over, ``begun_at`` when the response began if it was sent in pieces, both in monotonic
+    seconds; ``phase`` is how far the response has come; ``client`` and ``scheme`` are what a trusted
+    proxy says of the client; ``task`` runs the application.
     """
 
     __slots__ = (
         "_body",
         "_body_size",
+        "_failure",
         "_fields",
         "_given",
         "_left_alone",
@@ -100,15 +106,20 @@ class Exchange:
         "_uploaded",
         "_waiter",
         "_wire",
+        "begun_at",
         "client",
         "disconnected",
         "phase",
         "request",
+        "scheme",
         "sent",
         "started",
         "status",
         "task",
     )
+
+    socket_accepted = False
+    """It has become a WebSocket."""
 
     def __init__(self, wire: Wire, request: Request, started: float) -> None:
         self._wire = wire
@@ -117,6 +128,8 @@ class Exchange:
         self.status = 0
         self.sent = 0
         self.client: str | None = None
+        self.scheme: str | None = None
+        self.begun_at: float | None = None
         self.task: asyncio.Task[None] | None = None
         self.disconnected = False
         self._given = self._left_alone = False
@@ -181,8 +194,10 @@ class Exchange:
         self.phase = STREAMING
         try:
             self._wire.engine.respond(self.request.stream, self.status, self._fields, b"", False)
+            self.begun_at = self._wire.now()
         except Exception as error:
             self.phase = AWAITED  # nothing of it was sent
+            self._failure = error
             self._fail(error)
         self._wire.flush()
 
@@ -253,6 +268,8 @@ class Exchange:
             if ending:
                 self._finish()
                 return
+            if phase == HEAD_HELD:
+                self.begun_at = self._wire.now()
             self.phase = TRAILERS if complete else STREAMING
             self._wire.flush()
             if engine.blocked(self.request.stream):
@@ -266,6 +283,8 @@ class Exchange:
         if self.disconnected:
             raise ClientDisconnected("The client has disconnected.")
         phase = self.phase
+        if phase == DONE and (failure := getattr(self, "_failure", None)) is not None:
+            raise failure  # which this application would have met in its send(), had it not paused before
         engine, stream = self._wire.engine, self.request.stream
         if kind == "http.response.pathsend" and phase in (HEAD_HELD, STREAMING):
             await self._send_file(message["path"])
@@ -308,7 +327,9 @@ class Exchange:
     def app_ended(self, error: BaseException | None) -> None:
         """The application returned, or raised ``error``: see that the client learns of an unfinished response."""
         if self.phase == DONE:
-            if error is not None and not (self.disconnected and comes_of_the_disconnect(error)):
+            if error is None or (self.disconnected and comes_of_the_disconnect(error)):
+                return
+            if not _comes_of(error, getattr(self, "_failure", None)):  # else it was logged as it happened
                 self._log(error)
             return
         if error is None:
@@ -338,12 +359,16 @@ class Exchange:
         self._finish()
 
     def _log(self, error: BaseException) -> None:
+        self._wire.app_failed()
         request = self.request
+        traces = traces_of(request.fields)
         logger.error(
-            "The application failed on %s %s",
+            "The application failed on %s %s%s",
             request.method.decode("latin-1"),
             request.target.decode("latin-1"),
+            "".join(f" {name}={value}" for name, value in traces.items()),
             exc_info=error,
+            extra={"traces": traces},
         )
 
     def _wake(self) -> None:
@@ -359,6 +384,13 @@ def comes_of_the_disconnect(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, ClientDisconnected):
         if isinstance(error, BaseExceptionGroup):
             return all(map(comes_of_the_disconnect, error.exceptions))
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _comes_of(error: BaseException | None, failure: BaseException | None) -> bool:
+    """Whether an error is this failure, or what a framework made of it."""
+    while error is not None and error is not failure:
         error = error.__cause__ or error.__context__
     return error is not None
 

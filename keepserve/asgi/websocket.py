@@ -91,6 +91,11 @@ class WebSocket(Exchange):
         """Bytes that were read, and for which the peer has not been given new room."""
         self._restart_at = NEVER
 
+    @property
+    def socket_accepted(self) -> bool:  # type: ignore[override]  # constant for all other exchanges
+        """The application has accepted it."""
+        return self._session is not None
+
     # From the connection.
 
     @property
@@ -327,7 +332,8 @@ class WebSocket(Exchange):
         wire.engine.switch(request.stream, fields)
         self.status = 101 if upgrade else 200
         self.phase = STREAMING
-        self._session = session = Session(self._limits, wire.now(), extensions)
+        self.begun_at = now = wire.now()
+        self._session = session = Session(self._limits, now, extensions)
         early, self._body = self._body, None
         self._peer_done = request.complete
         self._socket_wire.accepted(self)

@@ -101,9 +101,10 @@ def check_combinations(settings: Settings, origins: Origins) -> tuple[list[Probl
                 ("limit_request_line", "limit_request_head"),
             )
         )
-    if settings.access_log_file is not None and not settings.access_log:
-        message = f"{told('access_log_file', settings, origins)} has no effect with --no-access-log."
-        warnings.append(Problem(message, ("access_log_file", "access_log")))
+    for name in ("access_log_file", "access_log_format"):
+        if getattr(settings, name) is not None and not settings.access_log:
+            message = f"{told(name, settings, origins)} has no effect with --no-access-log."
+            warnings.append(Problem(message, (name, "access_log")))
     if settings.health_path is not None and not settings.health_path.startswith("/"):
         problems.append(
             Problem(
@@ -113,6 +114,9 @@ def check_combinations(settings: Settings, origins: Origins) -> tuple[list[Probl
             )
         )
     _check_proxy_protocol(settings, origins, problems, warnings)
+    if settings.admin_allow_public and not settings.admin:
+        message = f"{told('admin_allow_public', settings, origins)} has no effect without --admin."
+        warnings.append(Problem(message, ("admin_allow_public", "admin")))
     if settings.reload_dir and not settings.reload:
         message = f"{told('reload_dir', settings, origins)} has no effect without --reload."
         warnings.append(Problem(message, ("reload_dir", "reload")))

@@ -105,6 +105,16 @@ class Control(Incoming):
         """End a stream for a fault of the peer's, and count it."""
         raise NotImplementedError
 
+    @property
+    def glitches(self) -> int:
+        """Frames so far that carry nothing."""
+        return self._guard.glitch_count
+
+    @property
+    def peer_resets(self) -> int:
+        """Streams so far that were reset because of the peer."""
+        return self._guard.reset_count
+
     def _count_reset(self) -> None:
         raise NotImplementedError
 

@@ -65,11 +65,22 @@ class Guard:
     to be ended gracefully, from 1.0 at once.
     """
 
-    __slots__ = ("_good_streams", "empty_frames", "glitches", "priorities", "resets", "window_updates")
+    __slots__ = (
+        "_good_streams",
+        "empty_frames",
+        "glitch_count",
+        "glitches",
+        "priorities",
+        "reset_count",
+        "resets",
+        "window_updates",
+    )
 
     def __init__(self, now: float) -> None:
         self.resets = Bucket(RESET_BURST, RESET_RATE, now)
         self.glitches = Bucket(GLITCH_BURST, GLITCH_RATE, now)
+        self.reset_count = self.glitch_count = 0
+        """How many there were, for the metrics."""
         self.empty_frames = 0
         self.priorities = 0
         self.window_updates = 0
@@ -77,12 +88,14 @@ class Guard:
 
     def count_reset(self, now: float, good_streams: int) -> float:
         """A stream was reset because of the peer; ``good_streams`` ended well so far."""
+        self.reset_count += 1
         relief = (good_streams - self._good_streams) * GOOD_STREAMS_WORTH
         self._good_streams = good_streams
         return self.resets.spend(1.0, now, max(0.0, relief))
 
     def count_glitch(self, now: float, weight: float = 1.0) -> float:
         """A frame came that carries nothing."""
+        self.glitch_count += 1
         return self.glitches.spend(weight, now)
 
     def excess_window_updates(self, streams: int, data_frames: int) -> bool:

@@ -46,6 +46,18 @@ def describe_exit(status: int, *, oom: bool = False, by_us: bool = False) -> str
     return f"{verb} {signal_name(number)}{core}"
 
 
+def cause_of_exit(status: int, *, oom: bool = False, by_us: bool = False) -> str:
+    """The same as one of `telemetry.counters.RESTARTS`; ``by_us`` is only for one that hung."""
+    if by_us:
+        return "hung"
+    if not os.WIFSIGNALED(status):
+        return "crashed" if os.waitstatus_to_exitcode(status) else "left"
+    number = os.WTERMSIG(status)
+    if number == signal.SIGKILL:
+        return "out_of_memory" if oom else "killed"
+    return "killed" if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) else "crashed"
+
+
 def boot_failure_code(status: int) -> int:
     """The exit code of a server whose worker ended before it was ever ready.
 

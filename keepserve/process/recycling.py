@@ -20,15 +20,16 @@ class Lifetime:
     age: float = 0.0
     memory: int = 0
 
-    def over(self, requests: int, age: float, memory: int) -> str:
-        """Why the worker is to be replaced, to follow "Worker 4711"; empty if it is not."""
+    def over(self, requests: int, age: float, memory: int) -> tuple[str, str] | None:
+        """Why the worker is to be replaced, if it is: one of `telemetry.counters.RESTARTS`, and words to follow
+        "Worker 4711"."""
         if self.requests and requests >= self.requests:
-            return f"has served {requests} requests (max_requests)"
+            return "max_requests", f"has served {requests} requests (max_requests)"
         if self.age and age >= self.age:
-            return f"is {format_duration(round(age, 1))} old (max_worker_age)"
+            return "max_age", f"is {format_duration(round(age, 1))} old (max_worker_age)"
         if self.memory and memory >= self.memory:
-            return f"has grown to {about(memory)} (max_worker_memory)"
-        return ""
+            return "max_memory", f"has grown to {about(memory)} (max_worker_memory)"
+        return None
 
     @property
     def endless(self) -> bool:

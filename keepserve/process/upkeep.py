@@ -24,7 +24,7 @@ from keepserve.process.table import Slot, Step, Worker
 from keepserve.process.watchdog import Watchdog
 from keepserve.process.workforce import Workforce
 from keepserve.telemetry.logs import configure_logging
-from keepserve.telemetry.scoreboard import BEAT, DEBUGGED, REQUESTS
+from keepserve.telemetry.scoreboard import BEAT, DEBUGGED, RELOADS, RELOADS_FAILED, REQUESTS
 
 logger = logging.getLogger("keepserve")
 
@@ -55,6 +55,7 @@ class Upkeep:
         self._workforce = workforce
         self._reread = reread
         self._notifier = notifier
+        workforce.note(launch)
         self._watchdog = Watchdog(launch.settings.worker_timeout)
         self._roll: Roll | None = None
         self._reload_wanted = False
@@ -151,6 +152,7 @@ class Upkeep:
                 launch = keep_what_is_bound(self._reread(), self.launch.settings)
             except ConfigError as error:
                 logger.error("SIGHUP: the settings cannot be used, and everything stays as it is: %s", error)
+                self._workforce.board.common[RELOADS_FAILED] += 1
                 self._notifier.ready("serving; the reload failed, its settings cannot be used")
                 return
         for warning in launch.warnings:
@@ -202,6 +204,7 @@ class Upkeep:
     def _adopt(self, launch: Launch) -> None:
         """From now on whoever is started runs these settings."""
         before, self.launch = self.launch.settings, launch
+        self._workforce.note(launch)
         if launch.settings is not before:
             try:
                 configure_logging(launch.settings)
@@ -223,6 +226,7 @@ class Upkeep:
                 slot.spared = now + SPARED
             logger.error("A worker could not be replaced: %s; the old one goes on", why)
             return
+        self._workforce.board.common[RELOADS_FAILED] += 1
         # A reload that was to make more workers has made none.
         self._slots[:] = [slot for slot in self._slots if slot not in self._added]
         logger.error("The reload failed: %s; the old workers go on with the settings they have", why)
@@ -237,6 +241,10 @@ class Upkeep:
         if roll.cause:
             logger.info("Worker %s serves in its place after %s", pids, took)
             return
+        board = self._workforce.board
+        board.common[RELOADS] += 1
+        for _ in roll.successors:
+            board.restarted("reload")
         logger.info("Reloaded in %s: workers %s serve, the old ones have been told to leave", took, pids)
         self._notifier.ready("serving, reloaded")
 
@@ -253,9 +261,11 @@ class Upkeep:
             return
         for worker in mortal:
             size = memory.resident(worker.pid) if worker.lifetime.memory else 0
-            why = worker.lifetime.over(worker.seat[REQUESTS], now - worker.started, size)
-            if not why:
+            over = worker.lifetime.over(worker.seat[REQUESTS], now - worker.started, size)
+            if over is None:
                 continue
+            cause, why = over
+            self._workforce.board.restarted(cause)
             room = memory.headroom() if size else None
             if room is not None and room < size and len(workers) > 1:
                 logger.info("Worker %d %s; it leaves first: there is no room for two of it", worker.pid, why)

@@ -22,9 +22,22 @@ from keepserve.server.sockets import (
     host_to_trust,
     peer_is_dead,
     reset_on_close,
+    round_trip_of,
     unread_bytes,
 )
 from keepserve.server.state import WorkerState
+from keepserve.telemetry.counters import (
+    ACCEPTED,
+    ACTIVE,
+    BYTES_OUT,
+    OPEN_1,
+    OPEN_2,
+    REQUESTS_1,
+    REQUESTS_2,
+    RTT_SAMPLES,
+    RTT_SECONDS,
+    STREAMS,
+)
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.wire.clocks import ProgressClock
 from keepserve.wire.engine import BODY_HIGH_WATER, NEVER, Ending, Event, Request, SpeaksHttp2, WebSocketRequest
@@ -44,12 +57,18 @@ GATHER_FROM = 16 * 1024
 HALF_CLOSED_CHECK = 5.0
 """Seconds between two looks whether a peer that has sent its FIN is still there to read the answer."""
 
+RTT_EVERY = 16
+"""Of so many connections one has its round-trip time looked up: a system call."""
+
 
 class Connection(Hosting, asyncio.Protocol):
     """One client connection. Made by the listener, driven by its transport and by the worker's wheel."""
 
     __slots__ = (
         "_closed",
+        "_counted_requests",
+        "_counted_running",
+        "_counted_written",
         "_flush_due",
         "_half_closed",
         "_in_kernel",
@@ -86,12 +105,19 @@ class Connection(Hosting, asyncio.Protocol):
         self._in_kernel = 0
         self._closed = self._half_closed = self._paused = self._receiving = self._sending_over = False
         self._flush_due = False
+        self._counted_requests = self._counted_running = self._counted_written = 0
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER, low=WRITE_LOW_WATER)
         client = address_of(transport, "peername")
         host = host_to_trust(transport, client)
         self._begin_hosting(client, address_of(transport, "sockname"), host, self._tls)
         state.accepted += 1
-        self.number = state.accepted
+        self.number = number = state.accepted
+        words = state.counters.words
+        words[ACCEPTED] += 1
+        words[OPEN_2 if self.engine.multiplexed else OPEN_1] += 1
+        if number % RTT_EVERY == 1 and (round_trip := round_trip_of(transport)):
+            words[RTT_SAMPLES] += 1
+            state.counters.seconds[RTT_SECONDS] += round_trip
         state.pending.pop(self, None)
         state.connections.add(self)
         if state.overdue.asleep:
@@ -105,7 +131,9 @@ class Connection(Hosting, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: let the engine read them, start what is to be started, send what came out, once."""
-        now = self.state.clock()
+        state = self.state
+        now = state.clock()
+        state.received += len(data)
         self._receiving = True
         self._serve(self.engine.receive(data, now), now)
 
@@ -131,7 +159,12 @@ class Connection(Hosting, asyncio.Protocol):
                 reason = CloseReason.TLS_FAILED if isinstance(exc, ssl.SSLError) else CloseReason.PEER_RESET
             else:
                 reason = CloseReason.PEER_CLOSED if engine.idle else CloseReason.PEER_LEFT
+            engine.close_reason = reason  # for the lines of requests that were under way
         self._end_hosting()
+        self._account()
+        words = self.state.counters.words
+        words[OPEN_2 if engine.multiplexed else OPEN_1] -= 1
+        self.state.counters.carried(engine.requests, engine.glitches, engine.peer_resets)
         self.write_paused = False
         self.state.wheel.forget(self)
         self.state.connection_closed(self, reason)
@@ -198,10 +231,14 @@ class Connection(Hosting, asyncio.Protocol):
         self._exchanges.pop(exchange.request.stream, None)
         if self._sockets:
             self._sockets.pop(exchange.request.stream, None)
-        access = state.access
-        if access is not None and exchange.status:  # a health check's answer has none: it is not logged
-            duration = state.clock() - exchange.started
-            self._log(access, exchange.request, exchange.client, exchange.status, exchange.sent, duration)
+        status = exchange.status
+        if status:  # a health check's answer has none: it is neither counted nor logged
+            now = state.clock()
+            if not exchange.socket_accepted:
+                state.count_answered(exchange.request.method, status, now - exchange.started)
+            access = state.access
+            if access is not None:
+                access.log(self, exchange, status, now)
         if self._receiving or self._flush_due:
             return
         engine = self.engine
@@ -273,6 +310,7 @@ class Connection(Hosting, asyncio.Protocol):
         self._touched = False
         if self._closed:
             return NEVER
+        self._account()
         engine = self.engine
         waiting = self._transport.get_write_buffer_size()
         if waiting == 0:
@@ -367,6 +405,9 @@ class Connection(Hosting, asyncio.Protocol):
         """The client has begun with the preface of HTTP/2: another engine takes over, from the first byte on."""
         state = self.state
         self.engine = state.new_http2_engine(now)
+        words = state.counters.words
+        words[OPEN_1] -= 1
+        words[OPEN_2] += 1
         if state.phase:
             state.part(self.engine, now)
         self._serve_streams(self.engine.receive(data, now), now)
@@ -484,6 +525,22 @@ class Connection(Hosting, asyncio.Protocol):
         if not self._touched:
             self._touched = True
             self.state.wheel.touched.append(self)
+
+    def _account(self) -> None:
+        """Write down what has changed since the last look: requests taken in, and those under way."""
+        engine, words = self.engine, self.state.counters.words
+        running, before = len(self._exchanges), self._counted_running
+        if engine.requests != self._counted_requests:
+            words[REQUESTS_2 if engine.multiplexed else REQUESTS_1] += engine.requests - self._counted_requests
+            self._counted_requests = engine.requests
+        if self._written != self._counted_written:
+            words[BYTES_OUT] += self._written - self._counted_written
+            self._counted_written = self._written  # the same object, which is no further memory
+        if running != before:
+            self._counted_running = running
+            words[ACTIVE] += bool(running) - bool(before)
+            if engine.multiplexed:
+                words[STREAMS] += running - before
 
     def _watch_stall(self, waiting: int, now: float) -> None:
         """Measure progress by what has really left: bytes handed to the transport less those still in it."""

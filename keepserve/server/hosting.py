@@ -14,11 +14,12 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from keepserve.asgi.exchange import DONE, HEAD_HELD, Exchange
-from keepserve.asgi.scope import METHOD_NAMES, Address, connection_scope, forwarded_scope, request_scope
+from keepserve.asgi.scope import Address, connection_scope, forwarded_scope, request_scope
 from keepserve.proxy.forwarded import read_forwarded
 from keepserve.proxy.protocol import ProxyHeader
 from keepserve.server.facts import ConnectionFacts
 from keepserve.server.health import HealthCheck
+from keepserve.server.logged import Logged
 from keepserve.server.queueing import OnEnd, WaitingQueue
 from keepserve.server.running import cancel_application, run_application, run_application_now
 from keepserve.server.sockethosting import SocketHosting
@@ -26,6 +27,7 @@ from keepserve.server.sockets import NO_ADDRESS, in_words
 from keepserve.server.state import WorkerState
 from keepserve.server.tlsfacts import tls_extension
 from keepserve.telemetry.access import AccessLog
+from keepserve.telemetry.counters import FAILED, HEALTH_CHECKS, LEFT, LIMITED
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.wire.engine import Body, Engine, Event, Rejected, Request, WebSocketRequest
 
@@ -39,14 +41,14 @@ QUEUE_FACTOR = 4
 whose applications still run; it is these that are limited, not what the client has open (Go does the same)."""
 
 
-class Hosting(SocketHosting):
+class Hosting(SocketHosting, Logged):
     """Runs applications for one connection."""
 
     __slots__ = (
         "_client",
-        "_client_text",
         "_exchanges",
         "_given_up",
+        "_peer",
         "_queue",
         "_running",
         "_scope",
@@ -55,6 +57,7 @@ class Hosting(SocketHosting):
         "_trusted",
         "_write_waiters",
         "accepted_at",
+        "client_text",
         "engine",
         "header",
         "number",
@@ -79,6 +82,7 @@ class Hosting(SocketHosting):
         self._given_up: dict[asyncio.Task[None], Exchange] | None = None
         """Exchanges whose stream is over and whose application still runs."""
         self._tls = tls
+        self._peer = client
         header = self.header
         if header is not None and header.told:
             # From here on the header's source is the peer, also where it is asked whether its X-Forwarded-For is to
@@ -87,7 +91,7 @@ class Hosting(SocketHosting):
             client, server = header.source, header.destination
             host = client[0] if client is not None and client[1] is not None else NO_ADDRESS
         self._client = client
-        self._client_text = in_words(client)
+        self.client_text = in_words(client)
         self._server = server
         self._trusted = bool(self.state.trusted) and host in self.state.trusted
 
@@ -148,9 +152,13 @@ class Hosting(SocketHosting):
         """See that a held head does not wait for a body that is long in coming (server-sent events)."""
         raise NotImplementedError
 
+    def app_failed(self) -> None:
+        """The application has raised, or has not completed its response: count it."""
+        self.state.counters.words[FAILED] += 1
+
     def push(self, exchange: Exchange, path: str, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """Promise the client a response it has not asked for, and have the application make it."""
-        scheme = b"https" if self._secure else b"http"
+        scheme = b"https" if self.secure else b"http"
         request = self.engine.push(exchange.request, scheme, path.encode("ascii"), list(fields))
         if request is not None:
             self._start(self._open(request, self.now()))
@@ -235,6 +243,8 @@ class Hosting(SocketHosting):
         said = read_forwarded(fields, state.trusted, settings.forwarded_header, settings.forwarded_host)
         if said is not None:
             forwarded_scope(scope, said)
+            if said.scheme is not None:
+                exchange.scheme = said.scheme
             if said.client is not None:
                 host, port, _ = said.client
                 exchange.client = in_words((host, port)) if port else host
@@ -255,7 +265,7 @@ class Hosting(SocketHosting):
             extensions["tls"] = tls_extension(tls)
         self._scope = connection_scope(
             self._version,
-            "https" if self._secure else "http",
+            "https" if self.secure else "http",
             self._client,
             self._server,
             self.state.settings.root_path,
@@ -269,6 +279,7 @@ class Hosting(SocketHosting):
         status, fields, text = health.answer(request.method, state.phase, state.leaving)
         exchange.phase = DONE
         state.requests -= 1
+        state.counters.words[HEALTH_CHECKS] += 1
         self.engine.respond(request.stream, status, fields, text, True)
         self.responded(exchange)
 
@@ -293,6 +304,7 @@ class Hosting(SocketHosting):
     def turn_away(self, exchange: Exchange) -> None:
         """503 for a request above ``limit_concurrency``: the connection stays, the balancer may try another."""
         text = b"The server is at its limit of concurrent requests; try again.\n"
+        self.state.counters.words[LIMITED] += 1
         exchange.refuse(503, text, [(b"retry-after", b"1")])
 
     def _handle(self, event: Event) -> None:
@@ -320,18 +332,20 @@ class Hosting(SocketHosting):
             if self.state.waiting is not None:
                 self.state.waiting.leave(exchange)
             self._wake_writers((event.stream,))
+            if not event.status:
+                self.state.counters.words[LEFT] += 1
             if self.engine.close_reason is CloseReason.FLOOD:
                 cancel_application(self.state, exchange, self._application_ended)
             elif exchange.task is not None:
                 self._remember_given_up(exchange, exchange.task)
         if event.status:
+            self.state.counters.rejected(event.status)
             logger.debug("Request from %s rejected with %d: %s", self._client, event.status, event.detail)
             if access is not None:
-                if exchange is not None:
-                    self._log(access, exchange.request, exchange.client, event.status, 0, 0.0)
-                else:
+                if exchange is None:
                     request = Request(event.stream, event.method, event.target, self._version, [], True)
-                    self._log(access, request, None, event.status, 0, 0.0)
+                    exchange = Exchange(self, request, self.now())
+                access.log(self, exchange, event.status, self.now())
         elif exchange is None:
             logger.debug("Request from %s refused: %s", self._client, event.detail)
 
@@ -349,11 +363,6 @@ class Hosting(SocketHosting):
             cancel_application(self.state, exchange, self._application_ended)
 
     @property
-    def _secure(self) -> bool:
-        """The client's connection is encrypted, to us or to the balancer that says so."""
-        return self._tls or (self.header is not None and self.header.details.tls is not None)
-
-    @property
     def _version(self) -> str:
         return "2" if self.engine.multiplexed else "1.1"
 
@@ -363,6 +372,7 @@ class Hosting(SocketHosting):
         access, waiting = self.state.access, self.state.waiting
         self._queue = None
         for exchange in exchanges.values():
+            self.state.counters.words[LEFT] += not exchange.socket_accepted
             if access is not None:
                 self._log_unfinished(access, exchange)
             self.state.overdue.unanswered(exchange)
@@ -374,23 +384,6 @@ class Hosting(SocketHosting):
             self._wake_writers(list(self._write_waiters))
         self._scope = None  # it refers to us: without it the memory is free at once, not at the next collection
 
-    # The access log.
-
     def _log_unfinished(self, access: AccessLog, exchange: Exchange) -> None:
         status = exchange.status if exchange.phase > HEAD_HELD else CLIENT_LEFT
-        duration = self.now() - exchange.started
-        self._log(access, exchange.request, exchange.client, status, exchange.sent, duration)
-
-    def _log(
-        self, access: AccessLog, request: Request, client: str | None, status: int, sent: int, duration: float
-    ) -> None:
-        access.log(
-            client or self._client_text,
-            METHOD_NAMES.get(request.method) or request.method.decode("latin-1"),
-            request.target,
-            request.http_version,
-            status,
-            sent,
-            duration,
-            self.engine.requests,
-        )
+        access.log(self, exchange, status, self.now())

@@ -11,21 +11,16 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from collections.abc import Callable
 
 from keepserve.config import Settings
 from keepserve.config.durations import format_duration, plain_seconds
 from keepserve.server.wheel import TICK, Wheel
+from keepserve.telemetry.counters import LB_IDLE_1, LB_IDLE_2, Counters
 from keepserve.telemetry.idle import RESOLUTION, SURE, Cluster, IdleTimes, round_timeout
 from keepserve.telemetry.reasons import CloseReason
-from keepserve.telemetry.scoreboard import (
-    IDLE_CLOSED_BY_PEER,
-    IDLE_CLOSED_BY_US,
-    PID,
-    SAID_IDLE,
-    SAID_IDLE_TIMEOUT,
-    Seat,
-)
+from keepserve.telemetry.scoreboard import SAID_IDLE, SAID_IDLE_TIMEOUT, Seat
 from keepserve.wire.engine import NEVER, Engine, Limits
 
 logger = logging.getLogger("keepserve")
@@ -60,7 +55,7 @@ ENOUGH_SHOWN = 5
 class IdleWatch:
     """Records the ends of idle connections, and warns of an order that loses requests.
 
-    ``seat`` is the worker's, ``common`` the row of the scoreboard in which workers see what a sibling has said. All
+    ``counters`` are the worker's, ``common`` is the row in which workers see what a sibling has said. All
     times are seconds of the ``wheel``'s clock.
     """
 
@@ -68,7 +63,7 @@ class IdleWatch:
         self,
         settings: Settings,
         limits: Limits,
-        seat: Seat,
+        counters: Counters,
         common: Seat,
         wheel: Wheel,
         clock: Callable[[], float],
@@ -79,7 +74,7 @@ class IdleWatch:
         self._patient_limits = dataclasses.replace(
             limits, keep_alive_timeout=PATIENCE, headers_timeout=PATIENCE + settings.request_head_timeout
         )
-        self._seat = seat
+        self._counters = counters
         self._common = common
         self._wheel = wheel
         self._clock = clock
@@ -106,14 +101,13 @@ class IdleWatch:
             return
         # The moment of being ready is noticed up to a tick late.
         idle = self._clock() - engine.ready_at + TICK / 2 if engine.ready_at != NEVER else 0.0
+        self._counters.idled(idle or (self._keep_alive if by_us else 0.0), by_us)
         if by_us:
-            self._seat[IDLE_CLOSED_BY_US] += 1
             if not engine.multiplexed:
                 # One whose next request came as the clock ran out has no time, and counts all the more.
                 self._ours.add(idle or self._keep_alive)
                 self._unsaid += 1
         else:
-            self._seat[IDLE_CLOSED_BY_PEER] += 1
             self._peers["2" if engine.multiplexed else "1.1"].add(idle)
         if not self._on_wheel:
             self._on_wheel = True
@@ -176,6 +170,7 @@ class IdleWatch:
         found = self.idle_timeout(version)
         if found is None:
             return
+        self._counters.words[LB_IDLE_2 if version == "2" else LB_IDLE_1] = round(found.seconds * 1000)
         was, was_sure = self._shown.get(version, (0.0, False))
         sure = found.of >= SURE
         if sure > was_sure or abs(found.seconds - was) > 0.03 * found.seconds + RESOLUTION:
@@ -207,7 +202,7 @@ class IdleWatch:
             return said == claim
         if not said or now >= said / 1e9 + REPEAT_INTERVAL:
             # The lowest bits (4 ms) tell who: as many as a process number may have.
-            claim = (max(1, round(now * 1e9) >> 22) << 22) | (self._seat[PID] & 0x3FFFFF)
+            claim = (max(1, round(now * 1e9) >> 22) << 22) | (os.getpid() & 0x3FFFFF)
             self._claims[word] = self._common[word] = claim
         return False
 

@@ -19,7 +19,7 @@ from keepserve.asgi.exchange import STREAMING, Exchange
 from keepserve.config.durations import format_duration
 from keepserve.server.running import exchange_of
 from keepserve.server.wheel import Wheel
-from keepserve.telemetry.scoreboard import OVERDUE, Seat
+from keepserve.telemetry.counters import OVERDUE, Counters
 from keepserve.wire.engine import NEVER
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Overdue:
         patience: float,
         tasks: Iterable[asyncio.Task[None]],
         connections: AbstractSet[object],
-        seat: Seat,
+        counters: Counters,
         wheel: Wheel,
         clock: Callable[[], float],
     ) -> None:
@@ -60,7 +60,7 @@ class Overdue:
         self._patience = patience
         self._tasks = tasks
         self._connections = connections
-        self._seat = seat
+        self._counters = counters
         self._wheel = wheel
         self._clock = clock
         self._counted: set[Exchange] = set()
@@ -133,7 +133,7 @@ class Overdue:
 
     def _count(self, exchange: Exchange, waited: float) -> None:
         self._counted.add(exchange)
-        self._seat[OVERDUE] += 1
+        self._counters.words[OVERDUE] += 1
         self._news += 1
         if self._worst is None or waited > self._worst[0]:
             request = exchange.request

@@ -75,6 +75,11 @@ class WaitingQueue:
         """No more may wait."""
         return len(self._waiting) >= self._room
 
+    @property
+    def length(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
     def free(self) -> bool:
         """Whether a request that comes now may run at once: a place is free, and nobody waits for it."""
         return len(self._running) < self._places and not self._waiting

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from keepserve.asgi.exchange import Exchange
 from keepserve.server.phases import Phase
 from keepserve.server.state import WorkerState
+from keepserve.telemetry.counters import SOCKETS_ACCEPTED
 from keepserve.wire.engine import NEVER
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class SocketHosting:
             self._sockets = {}
         self._sockets[socket.request.stream] = socket
         state.sockets.add(socket)
+        state.counters.words[SOCKETS_ACCEPTED] += 1
         if state.waiting is not None:
             state.waiting.advance()
         if state.phase >= Phase.CLOSING:

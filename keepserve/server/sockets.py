@@ -7,9 +7,14 @@ import fcntl
 import os
 import socket
 import struct
+import sys
 import termios
 
 from keepserve.asgi.scope import Address
+
+_TCP_INFO: int | None = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
+_RTT_END = 72
+"""Where ``tcpi_rtt`` (microseconds) ends in Linux's ``struct tcp_info``: after 8 bytes and 15 words before it."""
 
 
 def _fileno(transport: asyncio.Transport) -> int:
@@ -65,6 +70,18 @@ def end_sending(transport: asyncio.Transport) -> None:
         # asyncio lets it through that the peer has reset the connection since the last write. Whoever reads hears of
         # it in a moment; the application, which has had its answer written, is not to blame.
         pass
+
+
+def round_trip_of(transport: asyncio.Transport) -> float:
+    """Return the smoothed round-trip time of a TCP connection in seconds; 0.0 where it is not known."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or _TCP_INFO is None:
+        return 0.0
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _RTT_END)
+    except OSError:
+        return 0.0  # not a TCP socket
+    return int(struct.unpack_from("I", info, _RTT_END - 4)[0]) / 1e6 if len(info) == _RTT_END else 0.0
 
 
 def address_of(transport: asyncio.Transport, name: str) -> Address | None:

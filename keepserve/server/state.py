@@ -28,7 +28,9 @@ from keepserve.server.overdue import Overdue
 from keepserve.server.phases import FRESH_GRACE, Phase
 from keepserve.server.queueing import Busy, WaitingQueue
 from keepserve.server.wheel import Wheel
+from keepserve.telemetry import counters
 from keepserve.telemetry.access import AccessLog
+from keepserve.telemetry.counters import Counters
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.telemetry.scoreboard import CONNECTIONS, Seat, private_seat
 from keepserve.websocket.limits import SocketLimits
@@ -98,12 +100,18 @@ class WorkerState:
         wall: Callable[[], float] = time.time,
         spread: Callable[[], float] = random.random,
         seat: Seat | None = None,
+        row: memoryview | None = None,
         common: Seat | None = None,
         files: int | None = None,
     ) -> None:
         self.settings = settings
         self.seat = seat if seat is not None else private_seat()
         """Where this worker writes down how it is (`keepserve.telemetry.scoreboard`)."""
+        self.counters = Counters(row)
+        """What it counts, for whoever watches the server."""
+        self.count_answered = self.counters.answered
+        self.received = 0
+        """Bytes that came from clients, as HTTP has them."""
         self.app = app
         self.loop = loop
         self.access = access
@@ -153,9 +161,16 @@ class WorkerState:
             busy = Busy(self.tasks, self.sockets)
             self.waiting = WaitingQueue(self.wheel, busy, places, settings.limit_concurrency_wait)
         self.idle_watch = IdleWatch(
-            settings, self.limits, self.seat, common if common is not None else private_seat(), self.wheel, clock
+            settings,
+            self.limits,
+            self.counters,
+            common if common is not None else private_seat(),
+            self.wheel,
+            clock,
         )
-        self.overdue = Overdue(settings.lb_idle_timeout, self.tasks, self.connections, self.seat, self.wheel, clock)
+        self.overdue = Overdue(
+            settings.lb_idle_timeout, self.tasks, self.connections, self.counters, self.wheel, clock
+        )
         self.context = contextvars.copy_context()
         self.app_state: dict[str, Any] = {}
         self.phase = Phase.SERVING
@@ -194,6 +209,21 @@ class WorkerState:
         now = self._wall()
         self.defaults.refresh(now)
         self._encoded.refresh(now)
+        self.write_down()
+
+    def write_down(self) -> None:
+        """Bring up to date what is not counted as it happens."""
+        words = self.counters.words
+        self.counters.write_durations()
+        words[counters.BYTES_IN] = self.received
+        words[counters.HANDSHAKING] = len(self.pending)
+        words[counters.SOCKETS] = len(self.sockets)
+        words[counters.PHASE] = self.phase
+        words[counters.LEAVING_NOW] = self.leaving
+        if self.waiting is not None:
+            words[counters.WAITING] = self.waiting.length
+        if self.access is not None:
+            words[counters.LOG_LINES_LOST] = self.access.dropped
 
     def new_engine(self, now: float, tls: ssl.SSLObject | None = None) -> Engine:
         """Return the engine for a connection that became ready at ``now``: what TLS agreed on, or HTTP/1.1."""
@@ -269,7 +299,7 @@ class WorkerState:
 
     def connection_closed(self, connection: Connection, reason: CloseReason) -> None:
         """Count a closed connection."""
-        self.closed[reason] += 1
+        self._count_closed(reason)
         self.connections.discard(connection)
         if not self.connections:
             self.overdue.rest()
@@ -281,8 +311,12 @@ class WorkerState:
         """Forget a connection that was accepted and did not come about; with a reason of ours it is counted."""
         self.pending.pop(connection, None)
         if reason is not None:
-            self.closed[reason] += 1
+            self._count_closed(reason)
         self._one_less()
+
+    def _count_closed(self, reason: CloseReason) -> None:
+        self.closed[reason] += 1
+        self.counters.closed(reason)
 
     def count_connections(self) -> None:
         """Write down how many connections there are."""

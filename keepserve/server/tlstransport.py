@@ -19,6 +19,7 @@ from keepserve.server.phases import Phase
 from keepserve.server.sockets import end_sending, unread_bytes
 from keepserve.server.state import WorkerState
 from keepserve.server.tlslayer import TlsSession
+from keepserve.telemetry.counters import ACCEPTED_TLS, RESUMED_TLS, TLS_SECONDS
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.wire.engine import NEVER
 
@@ -149,6 +150,8 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
     def _shake(self, data: bytes) -> None:
         session, connection = self._session, self._connection
         assert connection is not None
+        state = self._state
+        began = session.deadline - state.settings.tls_handshake_timeout
         session.shake(data)
         if said := session.take():
             self._raw.write(said)
@@ -161,6 +164,10 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
             self._leave_wheel()
             self._stage = _Stage.OPEN
             self._made = True
+            counters = state.counters
+            counters.words[ACCEPTED_TLS] += 1
+            counters.words[RESUMED_TLS] += bool(session.tls.session_reused)
+            counters.seconds[TLS_SECONDS] += state.clock() - began
             connection.connection_made(self)
             self.data_received(b"")  # a request may have come with the last of the handshake
 

@@ -192,6 +192,8 @@ class JSONFormatter(logging.Formatter):
             "pid": record.process,
             "message": record.getMessage(),
         }
+        # Which request it was for: the names are those of the access log's lines.
+        fields |= getattr(record, "traces", {})
         if details := _details(self, record):
             fields["exception"] = details
         return json.dumps(fields, ensure_ascii=True, separators=(",", ":"))

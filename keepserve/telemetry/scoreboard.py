@@ -44,12 +44,6 @@ DEBUGGED = 8
 """1 when somebody may be looking at the worker with a debugger: it is not to be killed for being slow."""
 FULL = 9
 """1 while the worker accepts nothing for want of room: nobody is to leave a connection to it."""
-IDLE_CLOSED_BY_PEER = 10
-"""Connections the peer closed while they were idle, after at least one request."""
-IDLE_CLOSED_BY_US = 11
-"""Connections we closed because they were idle for ``keep_alive_timeout``, after at least one request."""
-OVERDUE = 12
-"""Requests that had no byte of their response after ``lb_idle_timeout``."""
 
 # Words of the row that belongs to all.
 TAKEN = 0
@@ -69,6 +63,8 @@ RELOADS = 6
 """Reloads that were carried out,"""
 RELOADS_FAILED = 7
 """and those whose new workers failed, so that the old ones went on; the supervisor's."""
+STOP_BEGAN = 8
+"""When the server was told to stop, in nanoseconds of the monotonic clock; 0: it goes on. The supervisor's."""
 
 STARTING = 0
 SERVING = 1

@@ -207,6 +207,14 @@ class Engine(Protocol):
     """Streams that are not ``blocked`` any more; the caller wakes who waits, and clears it."""
 
     @property
+    def glitches(self) -> int:
+        """Frames so far that carry nothing; HTTP/1.1 has none."""
+
+    @property
+    def peer_resets(self) -> int:
+        """Streams so far that were reset because of the peer."""
+
+    @property
     def pending(self) -> Mapping[int, object]:
         """Streams with something to send that ``pump`` may send now; always empty in HTTP/1.1."""
 

@@ -14,6 +14,7 @@ class OneAtATime:
 
     multiplexed = False
     push_allowed = False
+    glitches = peer_resets = 0
     pending: Mapping[int, object] = {}
     relieved: list[int] = []  # noqa: RUF012  # shared, since nothing is ever put into it
 

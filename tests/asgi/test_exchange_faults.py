@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from typing import Any
 
 import pytest
 
+from keepserve.telemetry.logs import JSONFormatter, TextFormatter
 from keepserve.telemetry.reasons import CloseReason
 from tests.support.harness import GET, Receive, Scope, Send, Worker, answer, body, get, in_loop, post, start, turns
 
@@ -48,6 +50,24 @@ async def test_an_application_that_ends_before_its_response_gets_its_client_a_50
     client.send(get(b"/next"))
     await turns()
     assert client.statuses == [500, 200]
+
+
+@in_loop
+async def test_a_failure_is_logged_once_with_the_ids_its_request_came_with(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ZeroDivisionError("so it is")
+
+    client = Worker(app).connect()
+    client.send(get(b"/x", b"X-Request-ID: r\x9b1", b"X-Amzn-Trace-Id: Root=1-2", b"User-Agent: a"))
+    await turns()
+    (record,) = caplog.records
+    assert record.getMessage() == "The application failed on GET /x amzn_trace_id=Root=1-2 request_id=r\x9b1"
+    text = TextFormatter().format(record)
+    assert r"request_id=r\x9b1" in text
+    assert "\x9b" not in text
+    members = json.loads(JSONFormatter().format(record))
+    assert (members["amzn_trace_id"], members["request_id"]) == ("Root=1-2", "r\x9b1")
+    assert "traceparent" not in members
 
 
 @in_loop

@@ -74,6 +74,7 @@ async def test_a_faulty_head_that_was_held_becomes_a_500(caplog: pytest.LogCaptu
             await send(body(b"too late"))
         except RuntimeError as error:
             errors.append(error)
+            raise ValueError("wrapped, as frameworks do") from error
 
     client = Worker(app).connect()
     client.send(GET)
@@ -82,8 +83,9 @@ async def test_a_faulty_head_that_was_held_becomes_a_500(caplog: pytest.LogCaptu
     assert len(caplog.records) == 1
     gate.set()
     await turns()
-    assert "expected nothing more" in str(errors[0])
+    assert "b'bad name'" in str(errors[0])  # the reason, and not that a 500 was sent in its place
     assert client.statuses == [500]
+    assert len(caplog.records) == 1  # it is the same failure
 
 
 @in_loop

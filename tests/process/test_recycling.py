@@ -6,6 +6,7 @@ import pytest
 
 from keepserve.config import Settings
 from keepserve.process.recycling import Lifetime, draw_lifetime
+from keepserve.telemetry.counters import RESTARTS
 
 MIB = 1024 * 1024
 
@@ -13,7 +14,7 @@ MIB = 1024 * 1024
 def test_without_limits_a_worker_lives_for_ever() -> None:
     lifetime = draw_lifetime(Settings(), 0.5)
     assert lifetime.endless
-    assert lifetime.over(10**9, 1e9, 10**12) == ""
+    assert lifetime.over(10**9, 1e9, 10**12) is None
 
 
 @pytest.mark.parametrize(("fraction", "requests", "age"), [(0.0, 900, 90.0), (0.5, 1000, 100.0), (1.0, 1100, 110.0)])
@@ -32,13 +33,14 @@ def test_a_limit_of_one_request_stays_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lifetime", "said"),
+    ("lifetime", "cause", "said"),
     [
-        (Lifetime(requests=10), "has served 10 requests (max_requests)"),
-        (Lifetime(age=60.0), "is 60 s old (max_worker_age)"),
-        (Lifetime(memory=100 * MIB), "has grown to 100 MiB (max_worker_memory)"),
+        (Lifetime(requests=10), "max_requests", "has served 10 requests (max_requests)"),
+        (Lifetime(age=60.0), "max_age", "is 60 s old (max_worker_age)"),
+        (Lifetime(memory=100 * MIB), "max_memory", "has grown to 100 MiB (max_worker_memory)"),
     ],
 )
-def test_each_limit_is_reached_exactly_and_named(lifetime: Lifetime, said: str) -> None:
-    assert lifetime.over(9, 59.9, 100 * MIB - 1) == ""
-    assert lifetime.over(10, 60.0, 100 * MIB) == said
+def test_each_limit_is_reached_exactly_and_named(lifetime: Lifetime, cause: str, said: str) -> None:
+    assert lifetime.over(9, 59.9, 100 * MIB - 1) is None
+    assert lifetime.over(10, 60.0, 100 * MIB) == (cause, said)
+    assert cause in RESTARTS

@@ -11,6 +11,7 @@ import pytest
 from keepserve.server.preamble import Preamble
 from tests.http2.frames import PREFACE, get, settings
 from tests.proxy.headers import LOCAL, TCP6, UNIX, checked, ends, tls, tlv, unix, v1, v2
+from tests.support.accesslog import Log
 from tests.support.harness import GET, Client, Receive, Scope, Send, Worker, answer, in_loop, turns
 from tests.support.harness import get as get1
 from tests.support.http2 import Http2Client
@@ -18,16 +19,6 @@ from tests.support.http2 import Http2Client
 BALANCER: dict[str, Any] = {"proxy_protocol": "require", "proxy_protocol_from": ("192.0.2.0/24",)}
 TOLD = ("203.0.113.7", 4711), ("192.0.2.80", 443)
 REAL = ("192.0.2.1", 40000), ("192.0.2.2", 80)
-
-
-class Log:
-    """An access log that remembers."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[Any, ...]] = []
-
-    def log(self, *line: Any) -> None:
-        self.lines.append(line)
 
 
 class Seen:

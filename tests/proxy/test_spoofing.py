@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.http2.frames import get as get2
+from tests.support.accesslog import Log
 from tests.support.harness import Receive, Scope, Send, Worker, answer, in_loop, turns
 from tests.support.harness import get as get1
 from tests.support.http2 import Http2Client
@@ -201,17 +202,12 @@ async def test_two_fields_that_are_dropped_are_no_duplicates() -> None:
 
 @in_loop
 async def test_the_log_shows_a_port_if_the_proxy_told_it() -> None:
-    lines: list[tuple[Any, ...]] = []
-
-    class Log:
-        def log(self, *line: Any) -> None:
-            lines.append(line)
-
-    client = Worker(access=Log(), **BY_PROXY).connect()
+    log = Log()
+    client = Worker(access=log, **BY_PROXY).connect()
     for value in (b"203.0.113.7:4711", b"[2001:db8::7]:4711", b"2001:db8::7"):
         client.send(get1(b"/", b"X-Forwarded-For: " + value))
         await turns()
-    assert [line[0] for line in lines] == ["203.0.113.7:4711", "[2001:db8::7]:4711", "2001:db8::7"]
+    assert [line[0] for line in log.lines] == ["203.0.113.7:4711", "[2001:db8::7]:4711", "2001:db8::7"]
 
 
 @pytest.mark.parametrize("sock", [None, socket.AF_INET])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.http2.frames import data, get, headers, post, request_block, rst, settings
-from tests.server.test_connection_log import Log
+from tests.support.accesslog import Log
 from tests.support.applications import Slow
 from tests.support.harness import Receive, Scope, Send, Worker, answer, body, in_loop
 from tests.support.http2 import Http2Client

@@ -6,17 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import Receive, Scope, Send, Worker, get, in_loop, post, turns
-
-
-class Log:
-    """An access log that remembers."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[Any, ...]] = []
-
-    def log(self, *line: Any) -> None:
-        self.lines.append(line)
+from keepserve.config.logformats import FIELDS
+from keepserve.telemetry.formats import FormattedLines
+from keepserve.telemetry.jsonlines import JSONLines
+from tests.support.accesslog import Log
+from tests.support.harness import Receive, Scope, Send, Worker, body, get, in_loop, post, start, turns
 
 
 @in_loop
@@ -107,3 +101,107 @@ async def test_a_client_that_leaves_before_its_answer_is_a_line_too() -> None:
         client.transport.lose()
         await turns()
     assert [(line[2], line[4], line[5]) for line in log.lines] == [(b"/begun", 200, 3), (b"/not", 499, 0)]
+
+
+def form(*fields: str) -> FormattedLines:
+    return FormattedLines(" ".join(f"{{{field}}}" for field in fields))
+
+
+@in_loop
+async def test_a_response_that_closes_its_connection_says_why() -> None:
+    log = Log(form("close_reason"))
+    client = Worker(access=log).connect()
+    client.send(get() + get(b"/", b"Connection: close"))
+    await turns()
+    assert log.texts == ["-\n", "client_asked\n"]
+
+
+@in_loop
+async def test_the_last_response_a_connection_may_have_says_so() -> None:
+    log = Log(form("connection_requests", "close_reason"))
+    client = Worker(access=log, max_connection_requests=2).connect()
+    client.send(get() + get())
+    await turns()
+    assert log.texts == ["1 -\n", "2 max_requests\n"]
+
+
+@pytest.mark.parametrize(("reset", "reason"), [(False, "peer_left"), (True, "peer_reset")])
+@in_loop
+async def test_a_request_whose_client_leaves_says_how_it_left(reset: bool, reason: str) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await receive()
+
+    log = Log(form("status", "close_reason"))
+    client = Worker(app, access=log).connect()
+    client.send(get())
+    await turns()
+    client.transport.lose(ConnectionResetError() if reset else None)
+    await turns()
+    assert log.texts == [f"499 {reason}\n"]
+
+
+@in_loop
+async def test_the_first_byte_is_that_of_the_head() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        worker.clock.advance(0.25)
+        await send(start())
+        if scope["path"] == "/paused":
+            await turns(3)  # the head goes without waiting for the body
+        elif scope["path"] == "/pieces":
+            await send(body(b"a", more=True))
+        worker.clock.advance(2.0)
+        await send(body(b"b"))
+
+    log = Log(form("path", "first_byte_ms", "duration_ms"))
+    worker = Worker(app, access=log)
+    for path in (b"/whole", b"/pieces", b"/paused"):
+        client = worker.connect()
+        client.send(get(path))
+        await turns(20)
+    assert log.texts == ["/whole 2250.0 2250.0\n", "/pieces 250.0 2250.0\n", "/paused 250.0 2250.0\n"]
+
+
+@in_loop
+async def test_a_line_has_the_whole_way_from_the_client_to_us() -> None:
+    log = Log(form("client", "peer", "proxy_source", "forwarded_for", "scheme"))
+    networks = ("203.0.113.0/24",)
+    worker = Worker(
+        access=log,
+        proxy_protocol="require",
+        proxy_protocol_from=("192.0.2.0/24",),
+        forwarded_allow_ips=networks,
+    )
+    client = worker.connect()
+    client.send(b"PROXY TCP4 203.0.113.7 192.0.2.80 4711 443\r\n")
+    client.send(get(b"/", b"X-Forwarded-For: 6.6.6.6, 198.51.100.4", b"X-Forwarded-Proto: https"))
+    client.send(get())
+    await turns()
+    source = "203.0.113.7:4711"
+    assert log.texts == [
+        f"198.51.100.4 192.0.2.1:40000 {source} 6.6.6.6, 198.51.100.4 https\n",
+        f"{source} 192.0.2.1:40000 {source} - http\n",
+    ]
+
+
+@in_loop
+async def test_connections_are_told_apart_by_their_numbers() -> None:
+    log = Log(form("connection_id", "connection_requests"))
+    worker = Worker(access=log)
+    for client in (worker.connect(), worker.connect()):
+        client.send(get())
+        await turns()
+        client.send(get())
+        await turns()
+    assert log.texts == ["1 1\n", "1 2\n", "2 1\n", "2 2\n"]
+
+
+@in_loop
+async def test_a_refused_request_is_shown_in_every_format() -> None:
+    for some in (form(*FIELDS), JSONLines()):
+        log = Log(some)
+        client = Worker(access=log).connect()
+        client.send(b"GET /x HTTP/9.9\r\nHost: x\r\n\r\n")
+        await turns()
+        assert len(log.texts) == 1
+        assert "505" in log.texts[0]

@@ -11,6 +11,7 @@ from keepserve.server.phases import Phase
 from tests.http2.frames import data, request_block
 from tests.http2.frames import get as get2
 from tests.http2.frames import headers as headers2
+from tests.support.accesslog import Log
 from tests.support.applications import Slow
 from tests.support.harness import Receive, Scope, Send, Worker, answer, get, in_loop, post, turns
 from tests.support.http2 import Http2Client
@@ -19,16 +20,6 @@ from tests.support.http2 import Http2Client
 def head(target: bytes) -> bytes:
     """A HEAD."""
     return get(target).replace(b"GET", b"HEAD", 1)
-
-
-class Log:
-    """An access log that keeps its targets."""
-
-    def __init__(self) -> None:
-        self.targets: list[bytes] = []
-
-    def log(self, client: str, method: str, target: bytes, *rest: object) -> None:
-        self.targets.append(target)
 
 
 async def path(scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +77,7 @@ async def test_a_health_check_is_answered_without_application_and_access_log() -
     assert health.get(b"content-type") == b"application/json"
     assert not health.closes
     assert other.body.startswith(b"the application: ")
-    assert log.targets == [b"/else"]
+    assert [line[2] for line in log.lines] == [b"/else"]
     assert worker.state.requests == 1, "what counts for max_requests"
 
 
@@ -168,7 +159,7 @@ async def test_health_checks_over_http2_are_answered_likewise() -> None:
     assert [client.body(number) for number in (1, 5)] == [b'{"status":"ready"}\n', b""]
     assert (b"cache-control", b"no-store") in client.response(1).fields
     assert (b"allow", b"GET, HEAD, OPTIONS") in client.response(7).fields
-    assert log.targets == [b"/else"]
+    assert [line[2] for line in log.lines] == [b"/else"]
 
 
 @in_loop

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 from typing import Any
 
 import pytest
 
 from keepserve.server.idlewatch import ALARMING, CLAIM_TIME, ENOUGH_SHOWN, PATIENCE, PATIENT, REPEAT_INTERVAL
-from keepserve.telemetry.scoreboard import IDLE_CLOSED_BY_PEER, IDLE_CLOSED_BY_US, PID, SAID_IDLE, Scoreboard
+from keepserve.telemetry.counters import IDLE_BOUNDS, IDLE_BY_PEER, IDLE_BY_US, Tally
+from keepserve.telemetry.scoreboard import SAID_IDLE, Scoreboard
 from tests.http2.frames import get as get2
 from tests.http2.frames import goaway
 from tests.support.harness import GET, Client, Worker, in_loop, turns
@@ -50,7 +52,9 @@ async def idle_out(worker: Worker, count: int) -> list[Client]:
 
 def counts(worker: Worker) -> tuple[int, int]:
     """Idle connections closed by the peer, and by us."""
-    return worker.state.seat[IDLE_CLOSED_BY_PEER], worker.state.seat[IDLE_CLOSED_BY_US]
+    counted = Tally((worker.state.counters.words,))
+    by_peer, by_us = (sum(counted.block(start, len(IDLE_BOUNDS) + 1)) for start in (IDLE_BY_PEER, IDLE_BY_US))
+    return by_peer, by_us
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -478,17 +482,19 @@ def test_what_one_worker_has_said_the_others_need_not(caplog: pytest.LogCaptureF
     test()
 
 
-def test_of_workers_that_have_reason_at_the_same_moment_one_speaks(caplog: pytest.LogCaptureFixture) -> None:
+def test_of_workers_that_have_reason_at_the_same_moment_one_speaks(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     @in_loop
     async def test() -> None:
         board = Scoreboard(2)
         workers = [Worker(common=board.common, **BELOW) for _ in range(2)]
-        for pid, worker in enumerate(workers, 4711):
-            worker.state.seat[PID] = pid
+        for worker in workers:
             await idle_out(worker, ALARMING)
         unspoken = board.common[SAID_IDLE]
         # Both look before either has written: each finds the word free.
-        for worker in workers:
+        for pid, worker in enumerate(workers, 4711):
+            monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
             board.common[SAID_IDLE] = unspoken
             worker.live(1.1)
         assert not warnings(caplog)

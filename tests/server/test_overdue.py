@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from keepserve.server.overdue import REPORT_INTERVAL
-from keepserve.telemetry.scoreboard import OVERDUE
+from keepserve.telemetry.counters import OVERDUE
 from tests.http2.frames import get as get2
 from tests.http2.frames import rst
 from tests.support.applications import Slow
@@ -29,7 +29,7 @@ async def asks(worker: Worker, *targets: bytes) -> list[Client]:
 
 def overdue(worker: Worker) -> int:
     """How many have been counted."""
-    return worker.state.seat[OVERDUE]
+    return worker.state.counters.words[OVERDUE]
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:

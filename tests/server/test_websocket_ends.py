@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from keepserve.telemetry.reasons import CloseReason
+from tests.support.accesslog import Log
 from tests.support.harness import Receive, Scope, Send, in_loop, turns
 from tests.websocket.frames import TEXT, Frame, close, closing, text
 from tests.websocket.sockets import ACCEPTING, HTTP1, WAYS, Recorder, Socket, echo, ended, worker
@@ -152,16 +152,6 @@ async def test_a_websocket_that_is_accepted_during_a_stop_is_closed_as_well(way:
     await socket.turn()
     assert socket.frames == [RESTART]
     socket.leave()
-
-
-class Log:
-    """An access log that only remembers."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[Any, ...]] = []
-
-    def log(self, *line: Any) -> None:
-        self.lines.append(line)
 
 
 @every_way

@@ -19,6 +19,8 @@ import pytest
 
 from keepserve.config import Settings
 from keepserve.telemetry.access import AccessLog, open_access_log
+from keepserve.telemetry.records import RecordLog
+from tests.support.accesslog import log_line
 
 PLAIN = Settings(use_colors=False)
 
@@ -67,7 +69,7 @@ def access_logger() -> Iterator[logging.Logger]:
 
 
 def log(access: AccessLog, target: bytes = b"/", number: int = 1) -> None:
-    access.log("127.0.0.1:5", "GET", target, "1.1", 200, 2, 0.001, number)
+    log_line(access, target, client="127.0.0.1:5", connection_requests=number)
 
 
 def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
@@ -157,18 +159,18 @@ def test_a_blocked_pipe_never_blocks_the_caller_and_drops_are_counted(
 
 
 def test_what_waits_is_bounded_in_bytes_even_for_long_targets(pipe: Pipe) -> None:
-    access = AccessLog(PLAIN, fd=pipe.write_end, queue_limit=100_000)
+    access = AccessLog(PLAIN, fd=pipe.write_end, queue_limit=100_000, batch=10)
     for _ in range(1_000):
         log(access, b"/" + b"a" * 8000)
-    assert 0 < sum(len(str(entry)) for entry in access._queue) <= 100_000
-    assert access.dropped == 1_000 - len(access._queue)
+    assert 0 < sum(map(len, access._queue)) <= 100_000
+    assert access.dropped == 1_000 - sum(data.count(b"\n") for data in access._queue) - len(access._notes)
 
 
 def test_drops_are_reported_at_once_and_then_at_most_every_ten_seconds(
     pipe: Pipe, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = ManualClock()
-    access = AccessLog(PLAIN, fd=pipe.write_end, queue_limit=0, clock=clock)
+    access = AccessLog(PLAIN, fd=pipe.write_end, queue_limit=0, batch=1, clock=clock)
     for _ in range(3):
         log(access)
     assert [record.getMessage()[:30] for record in caplog.records] == ["access log: 1 line was lost at"]
@@ -182,13 +184,13 @@ def test_drops_are_reported_at_once_and_then_at_most_every_ten_seconds(
 
 
 def test_room_returns_once_lines_were_written(pipe: Pipe) -> None:
-    access = AccessLog(PLAIN, fd=pipe.write_end, queue_limit=200, interval=0.0)
+    access = AccessLog(PLAIN, fd=pipe.write_end, queue_limit=200, batch=1, interval=0.0)
     for _ in range(10):
         log(access)
     refused = access.dropped
     assert refused > 0
     access.start()
-    eventually(lambda: access._taken == access._queued)
+    eventually(lambda: access._taken == access._queued > 0)
     log(access)
     access.close()
     assert access.dropped == refused
@@ -225,10 +227,11 @@ def test_workers_sharing_one_pipe_do_not_mix_their_lines(pipe: Pipe) -> None:
         "import os, sys\n"
         "from keepserve.config import Settings\n"
         "from keepserve.telemetry.access import AccessLog\n"
+        "from tests.support.accesslog import log_line\n"
         "access = AccessLog(Settings(use_colors=False), interval=0.0)\n"
         "access.start()\n"
         "for number in range(3000):\n"
-        "    access.log(sys.argv[1], 'GET', b'/' + sys.argv[1].encode() * 50, '1.1', 200, 0, 0.0, number)\n"
+        "    log_line(access, b'/' + sys.argv[1].encode() * 50, client=sys.argv[1], connection_requests=number)\n"
         "os.write(2, b'!')\n"
         "access.close(20)\n"
         "sys.exit(access.dropped)\n"
@@ -252,7 +255,7 @@ def test_workers_sharing_one_pipe_do_not_mix_their_lines(pipe: Pipe) -> None:
     assert len(lines) == 6000
     for line in lines:
         name = line.split(" ")[2]
-        assert f'"GET /{name * 50} HTTP/1.1" 200 0.0ms 0B #' in line
+        assert f'"GET /{name * 50} HTTP/1.1" 200 1.0ms 2B #' in line
 
 
 def test_json_lines_carry_the_pid_of_the_process_that_started_the_thread() -> None:
@@ -260,13 +263,14 @@ def test_json_lines_carry_the_pid_of_the_process_that_started_the_thread() -> No
         "import os\n"
         "from keepserve.config import Settings\n"
         "from keepserve.telemetry import open_access_log\n"
+        "from tests.support.accesslog import log_line\n"
         "access = open_access_log(Settings(log_format='json'))\n"
         "if child := os.fork():\n"
         "    os.waitpid(child, 0)\n"
         "    print(child)\n"
         "else:\n"
         "    access.start()\n"
-        "    access.log('c', 'GET', b'/', '1.1', 200, 0, 0.0, 1)\n"
+        "    log_line(access)\n"
         "    access.close()\n"
     )
     written = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True, timeout=20)
@@ -286,14 +290,30 @@ def test_a_logger_configured_by_the_user_gets_records_instead_of_lines(
     access_logger.addHandler(Collect())
     access_logger.setLevel(logging.INFO)
     access_logger.propagate = False
-    access = AccessLog(Settings(log_config="logging.ini"), fd=pipe.write_end)
+    access = RecordLog(Settings(log_config="logging.ini"), fd=pipe.write_end)
     began = time.time()
-    access.log("10.0.0.7:9", "PUT", b'/"', "1.1", 201, 7, 0.5, 3)
+    log_line(
+        access,
+        b'/"',
+        client="10.0.0.7:9",
+        method=b"PUT",
+        status=201,
+        sent=7,
+        duration=0.5,
+        connection_requests=3,
+        fields=((b"user-agent", b'x"'), (b"traceparent", b"00-1-2-01")),
+        begun=0.25,
+    )
     access.start()
     access.close()
     [(record, thread)] = records
     assert record.getMessage() == r'10.0.0.7:9 - "PUT /\x22 HTTP/1.1" 201 500.0ms 7B #3'
-    assert (record.client, record.status, record.target, record.duration) == ("10.0.0.7:9", 201, b'/"', 0.5)
+    assert (record.client, record.status, record.target) == ("10.0.0.7:9", 201, b'/"')
+    assert (record.duration, record.first_byte) == (pytest.approx(0.5), pytest.approx(0.25))
+    assert (record.connection_id, record.connection_requests, record.stream) == (7, 3, "-")
+    assert (record.protocol, record.scheme, record.peer) == ("HTTP/1.1", "http", "10.0.0.7:9")
+    # What a client sends is escaped: the user's own format puts it into a line as it is.
+    assert (record.user_agent, record.traceparent, record.referer) == (r"x\x22", "00-1-2-01", "-")
     assert abs(record.created - began) < 5
     assert thread is not threading.current_thread()
     assert pipe.finish() == b""
@@ -309,7 +329,7 @@ def test_a_handler_that_raises_does_not_end_the_log(access_logger: logging.Logge
 
     access_logger.addHandler(Fragile())
     access_logger.setLevel(logging.INFO)
-    access = AccessLog(Settings(log_config="logging.ini"), fd=pipe.write_end)
+    access = RecordLog(Settings(log_config="logging.ini"), fd=pipe.write_end)
     access.start()
     log(access)
     log(access)

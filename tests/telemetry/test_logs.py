@@ -29,6 +29,7 @@ from keepserve.telemetry.logs import (
     configure_logging,
 )
 from keepserve.telemetry.output import LineOutput, colors_wanted, split_lines, wait_writable
+from tests.support.accesslog import log_line
 from tests.support.clock import FakeClock
 
 
@@ -370,10 +371,10 @@ def test_log_config_files_configure_both_logs(
     access = open_access_log(settings)
     assert access is not None
     access.start()
-    access.log("c", "GET", b"/", "1.1", 200, 0, 0.0, 1)
+    log_line(access, client="c")
     access.close()
     captured = capsys.readouterr()
-    assert captured.err == ('mine keepserve hello\nmine keepserve.access c - "GET / HTTP/1.1" 200 0.0ms 0B #1\n')
+    assert captured.err == ('mine keepserve hello\nmine keepserve.access c - "GET / HTTP/1.1" 200 1.0ms 2B #1\n')
     assert captured.out == ""
 
 
@@ -461,9 +462,10 @@ def test_a_process_whose_both_logs_nobody_reads_still_ends(pipe: tuple[int, int]
     script = (
         "import logging; from keepserve.config import Settings\n"
         "from keepserve.telemetry import configure_logging, open_access_log\n"
+        "from tests.support.accesslog import log_line\n"
         "configure_logging(Settings()); access = open_access_log(Settings()); access.start()\n"
         "for _ in range(1000):\n"
-        "    logging.getLogger('keepserve').warning('x'); access.log('c','GET',b'/','1.1',200,0,0.0,1)\n"
+        "    logging.getLogger('keepserve').warning('x'); log_line(access)\n"
         "access.close(0.1)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=pipe[1], stderr=pipe[1])

@@ -19,6 +19,7 @@ from keepserve.config import ConfigError, Settings
 from keepserve.telemetry import configure_logging, files, open_access_log, reopen_logs
 from keepserve.telemetry.access import AccessLog
 from keepserve.telemetry.logs import ServerLogHandler
+from tests.support.accesslog import log_line
 
 logger = logging.getLogger("keepserve")
 
@@ -33,7 +34,7 @@ def _own_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def log_request(access: AccessLog, target: bytes) -> None:
-    access.log("127.0.0.1:5", "GET", target, "1.1", 200, 2, 0.001, 1)
+    log_line(access, target)
 
 
 def config_file(tmp_path: Path, handler: dict[str, object], name: str = "keepserve") -> str:
