@@ -68,6 +68,12 @@ class Server(inner.Server):
         super().__init__(settings, ssl_context=ssl_context)
         for warning in config.warnings if isinstance(config, Config) else ():
             logger.warning("%s", warning)
+        if settings.admin:
+            logger.warning(
+                "admin (%s) is not served: a supervisor does that, beside its workers; use keepserve.run() or the "
+                "keepserve command.",
+                settings.admin,
+            )
 
 
 def run(app: Any, *, environment: bool = False, **options: Any) -> None:

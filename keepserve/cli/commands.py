@@ -1,4 +1,4 @@
-"""The ``keepserve`` command: serve (also without its name), check, presets."""
+"""The ``keepserve`` command: serve (also without its name), check, presets, status."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from keepserve.balancer import PRESETS, Resolution, find_preset, load
 from keepserve.balancer.readers import kinds, parse_version
 from keepserve.cli.options import OwnOption, SettingOption, settings_command
 from keepserve.cli.report import presets_report, settings_report
+from keepserve.cli.status import status_command
 from keepserve.config import exitcodes
 from keepserve.config.problems import ConfigError, Problem
 from keepserve.config.settings import FIELDS_BY_NAME
@@ -131,6 +132,7 @@ def main() -> None:
     keepserve main:app --lb alb --bind 0.0.0.0:80 --workers auto
     keepserve check --lb alb                 what would be used, and why
     keepserve presets                        the balancers known by name
+    keepserve status --admin :9090           how a server is that runs with --admin :9090
     """
     refusal = unsupported(sys.platform)
     if refusal:
@@ -214,11 +216,11 @@ def _check_balancers(resolution: Resolution, own: dict[str, Any]) -> NoReturn:
 
 def _look_at_files(resolution: Resolution) -> list[Problem]:
     """Problems that only show when addresses are parsed and certificates read; binds nothing."""
-    from keepserve.server.addresses import addresses
+    from keepserve.server.addresses import addresses, admin_address
     from keepserve.server.tls import build_context
 
     problems: list[Problem] = []
-    for look in (addresses, build_context):
+    for look in (addresses, admin_address, build_context):
         try:
             look(resolution.settings)
         except ConfigError as error:
@@ -257,6 +259,7 @@ def _fail(message: str) -> NoReturn:
 
 
 main.add_command(settings_command("serve", SERVE_HELP, _serve))
+main.add_command(status_command())
 main.add_command(settings_command("check", CHECK_HELP, _check, CHECK_OPTIONS))
 main.add_command(
     click.Command(

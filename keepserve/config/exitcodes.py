@@ -24,3 +24,10 @@ APP = 3
 
 BIND = 4
 """An address could not be bound: it is taken, forbidden or not on this machine."""
+
+UNREACHABLE = 4
+"""Nobody answers at the admin listener's address. Only ``keepserve status`` ends with it."""
+
+NOT_SERVING = 1
+"""The server is starting or draining, or (``--strict``) has something to warn of. Only ``keepserve status`` ends with
+it."""

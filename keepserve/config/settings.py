@@ -30,6 +30,7 @@ from keepserve.config.kinds import (
     Text,
     Words,
 )
+from keepserve.config.logformats import LOG_FORMAT
 
 DEFAULT_LB_IDLE_TIMEOUT = 60.0
 """Seconds assumed for a balancer nobody named: what ALB, nginx, Kong and Varnish use."""
@@ -61,6 +62,7 @@ STOPPING = "Starting and stopping"
 TRUST = "Trust"
 TLS = "TLS"
 LOGGING = "Logging"
+WATCHING = "Watching"
 
 _DERIVED = math.nan
 _PORT_MAX = 65535
@@ -537,7 +539,26 @@ class Settings:
     )
     access_log: bool = setting("Write a line for each request.", LOGGING, FLAG, True)
     log_format: Literal["text", "json"] = setting("Form of the log lines.", LOGGING, Choice("text", "json"), "text")
+    access_log_format: str | None = setting(
+        'Form of access lines: text, combined, json, or fields as in "{client_host} {request} {status}".',
+        LOGGING,
+        LOG_FORMAT,
+        None,
+        unset="log_format",
+    )
     use_colors: bool | None = setting("Colours in the log.", LOGGING, FLAG, None, unset="on a terminal")
+
+    # -- Watching
+    admin: str | None = setting(
+        "Where to watch the server (a page at /, /status, /metrics): 127.0.0.1:9090, :9090 or unix:path.",
+        WATCHING,
+        Text("ADDRESS"),
+        None,
+        unset="nowhere",
+    )
+    admin_allow_public: bool = setting(
+        "Let --admin be an address that other machines reach: whoever reaches it may look.", WATCHING, FLAG, False
+    )
 
     def __post_init__(self) -> None:
         # object.__setattr__ because the class is frozen; only the two computed defaults are filled in.

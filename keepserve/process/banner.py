@@ -11,8 +11,18 @@ from keepserve.config import Settings
 from keepserve.config.durations import format_duration
 
 
-def banner(settings: Settings, addresses: Sequence[str], *, loop: str, watched: Sequence[str] = ()) -> str:
-    """The start-up message, several lines. ``addresses`` as displayed, ``loop`` the event loop's name."""
+def banner(
+    settings: Settings,
+    addresses: Sequence[str],
+    *,
+    loop: str,
+    admin: Sequence[str] = (),
+    watched: Sequence[str] = (),
+) -> str:
+    """The start-up message, several lines. ``addresses`` as displayed, ``loop`` the event loop's name.
+
+    ``admin`` is where the server can be watched, ``watched`` the directories whose changes start it again.
+    """
     workers = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
     lines = [
         f"keepserve {__version__}, supervisor {os.getpid()}, {workers} on {loop}",
@@ -23,6 +33,9 @@ def banner(settings: Settings, addresses: Sequence[str], *, loop: str, watched: 
         *_line("clocks", _clocks(settings)),
         *_line("stop", _stop(settings)),
     ]
+    if admin:
+        public = ", where whoever reaches it may look (--admin-allow-public)" if settings.admin_allow_public else ""
+        lines += _line("admin", f"{', '.join(admin)}: a page, /status and /metrics{public}")
     if watched:
         lines += _line("reload", "when a .py file changes in " + ", ".join(watched))
     return "\n".join(lines)

@@ -9,7 +9,11 @@ from keepserve.balancer import load
 from keepserve.config.settings import FIELDS_BY_NAME, Settings
 from keepserve.process.context import Launch
 
-BOUND = ("bind", "host", "port", "uds", "fd", "backlog", "uds_permissions", "reload", "reload_dir")
+BOUND = (
+    *("bind", "host", "port", "uds", "fd", "backlog", "uds_permissions"),
+    *("reload", "reload_dir"),
+    *("admin", "admin_allow_public"),
+)
 """Settings that decide what the supervisor itself holds: a restart changes them, a reload does not."""
 
 

@@ -19,7 +19,7 @@ from keepserve.process.loops import loop_factory
 from keepserve.process.reload import Watcher, watched_directories
 from keepserve.process.supervisor import Supervisor
 from keepserve.process.systemd import Notifier
-from keepserve.server.listening import BindError, bind_sockets, display, reserve
+from keepserve.server.listening import BindError, bind_admin, bind_sockets, display, reserve
 from keepserve.server.tls import build_context
 from keepserve.telemetry.logs import configure_logging
 
@@ -63,16 +63,21 @@ def run_supervised(
             watched = watched_directories(settings)
             context = build_context(settings)
             sockets = bind_sockets(settings)
+            for sock in sockets:
+                bound.callback(sock.close)
+            reserve(sockets, reserved=True)
+            admin_sockets = bind_admin(settings)
+            for sock in admin_sockets:
+                bound.callback(sock.close)
         except ConfigError as error:
             return _refuse(error, exitcodes.SETTINGS)
         except BindError as error:
             return _refuse(error, exitcodes.BIND)
-        for sock in sockets:
-            bound.callback(sock.close)
-        reserve(sockets, reserved=True)
         addresses = [display(sock, tls=context is not None) for sock in sockets]
+        admin = [display(sock) for sock in admin_sockets]
         loop = make_loop.__module__.partition(".")[0]
-        logger.info("%s", banner(settings, addresses, loop=loop, watched=[str(path) for path in watched]))
+        watches = [str(path) for path in watched]
+        logger.info("%s", banner(settings, addresses, loop=loop, admin=admin, watched=watches))
         for warning in warnings:
             logger.warning("%s", warning)
         if others := [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]:
@@ -90,6 +95,7 @@ def run_supervised(
             Launch(settings, context),
             sockets=sockets,
             worker_entry=worker_entry,
+            admin_sockets=admin_sockets,
             watcher=Watcher(watched) if watched else None,
             reread=partial(_read_again, reread, settings),
             notifier=notifier,

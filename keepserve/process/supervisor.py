@@ -22,8 +22,9 @@ from collections.abc import Callable, Sequence
 from keepserve.config import exitcodes
 from keepserve.config.durations import format_duration
 from keepserve.process import memory
+from keepserve.process.adminprocess import AdminProcess
 from keepserve.process.context import Launch, Reread, WorkerEntry
-from keepserve.process.exits import boot_failure_code, describe_exit, in_flight, signal_name
+from keepserve.process.exits import boot_failure_code, cause_of_exit, describe_exit, in_flight, signal_name
 from keepserve.process.orders import Order
 from keepserve.process.reload import Watcher
 from keepserve.process.signals import SignalInbox
@@ -34,6 +35,7 @@ from keepserve.process.upkeep import KILL_MARGIN, Upkeep
 from keepserve.process.workforce import Workforce
 from keepserve.server.listening import display
 from keepserve.telemetry.reopen import reopen_logs
+from keepserve.telemetry.scoreboard import STOP_BEGAN
 
 logger = logging.getLogger("keepserve")
 
@@ -59,7 +61,8 @@ class Supervisor:
     start says so once. A worker that ends before its slot ever had a ready one ends the server
     (`exits.boot_failure_code`); one that ends later is replaced (`Backoff`). ``sockets`` are bound and
     closed by the caller, except that a stop closes them first: the port is free when the last worker is gone.
-    ``reread`` reads the settings again for a reload; without it a reload starts the same ones.
+    ``reread`` reads the settings again for a reload; without it a reload starts the same ones. ``admin_sockets``
+    are those of the admin listener: bound, listening and closed by the caller.
     """
 
     def __init__(
@@ -68,11 +71,13 @@ class Supervisor:
         *,
         sockets: Sequence[socket.socket] = (),
         worker_entry: WorkerEntry,
+        admin_sockets: Sequence[socket.socket] = (),
         watcher: Watcher | None = None,
         reread: Reread | None = None,
         notifier: Notifier | None = None,
     ) -> None:
-        self._addresses = ", ".join(display(sock, tls=launch.ssl_context is not None) for sock in sockets)
+        addresses = [display(sock, tls=launch.ssl_context is not None) for sock in sockets]
+        self._addresses = ", ".join(addresses)
         self._watcher = watcher
         self._notifier = notifier if notifier is not None else Notifier({})
         self._slots = [Slot(index) for index in range(launch.settings.workers)]
@@ -81,6 +86,7 @@ class Supervisor:
             sockets, worker_entry, self._selector, isolate=self._isolate, on_ready=self._on_ready
         )
         self._upkeep = Upkeep(launch, self._slots, self._workforce, reread, self._notifier)
+        self._admin = AdminProcess(admin_sockets, self._workforce.board, self._isolate_admin, listening=addresses)
         self._inbox: SignalInbox
         self._terminal = Terminal()
         self._stage = Stage.RUNNING
@@ -103,6 +109,7 @@ class Supervisor:
                     self._wait()
             finally:
                 self._workforce.end()
+                self._admin.stop()
                 if self._watcher is not None:
                     self._watcher.stop()
                 self._selector.close()
@@ -116,6 +123,7 @@ class Supervisor:
         due = min(
             self._upkeep.due,
             self._next_ping,
+            self._admin.due,
             *(slot.due for slot in self._slots if slot.due is not None),
             *(worker.steps[0][0] for worker in self._workforce if worker.steps),
         )
@@ -138,6 +146,7 @@ class Supervisor:
                 self._take_step(worker, worker.steps.popleft()[1])
         if self._stage is Stage.RUNNING:
             self._upkeep.tick(now)
+        self._admin.tick(now, self._upkeep.launch.settings)
 
     def _on_signals(self) -> None:
         received = self._inbox.read()
@@ -189,8 +198,16 @@ class Supervisor:
     def _isolate(self) -> None:
         """In a forked child: close everything that is the supervisor's alone."""
         self._inbox.close()
+        self._admin.close()
         if self._watcher is not None:
             self._watcher.close()
+
+    def _isolate_admin(self) -> None:
+        """The same in the admin listener's process, which is to keep no port open and no worker from noticing."""
+        self._inbox.close()
+        if self._watcher is not None:
+            self._watcher.close()
+        self._workforce.abandon()
 
     def _on_ready(self, worker: Worker) -> None:
         now = time.monotonic()
@@ -219,6 +236,8 @@ class Supervisor:
                 self._on_exit(self._workforce.by_pid[pid], status)
             elif self._watcher is not None and pid == self._watcher.pid:
                 self._watcher.pid = 0
+            elif pid == self._admin.pid:
+                self._admin.ended(status, time.monotonic())
             else:
                 # As PID 1 we are given the orphans of the whole container.
                 logger.debug("Process %d, which is not a worker, %s", pid, describe_exit(status))
@@ -256,7 +275,10 @@ class Supervisor:
         killed = oom > self._oom_kills
         self._oom_kills = oom
         uptime = format_duration(round(time.monotonic() - worker.started, 2))
-        said = describe_exit(status, oom=killed, by_us=bool(worker.end) and os.WIFSIGNALED(status))
+        by_us = bool(worker.end) and os.WIFSIGNALED(status)
+        if worker.ready and not worker.retired:
+            self._workforce.board.restarted(cause_of_exit(status, oom=killed, by_us=by_us))
+        said = describe_exit(status, oom=killed, by_us=by_us)
         why = f" {worker.end}" if worker.end else ""
         return f"Worker {worker.pid} {said}{why} after {uptime}{in_flight(worker.in_flight)}"
 
@@ -302,6 +324,7 @@ class Supervisor:
         self._stage = Stage.STOPPING
         self._notifier.stopping("stopping")
         self._upkeep.stop()
+        self._workforce.board.common[STOP_BEGAN] = time.monotonic_ns()
         # Before any worker is told: each empties the accept queue and closes, and the last copy to be closed
         # must be one whose owner has just looked.
         self._workforce.close_sockets()
@@ -339,6 +362,7 @@ class Supervisor:
 
     def _isolate_watcher(self) -> None:
         self._inbox.close()
+        self._admin.close()
         self._workforce.close_sockets()
 
     def _on_change(self) -> None:

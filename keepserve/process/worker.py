@@ -8,6 +8,7 @@ import dataclasses
 import errno
 import faulthandler
 import logging
+import math
 import os
 import signal
 import socket
@@ -128,7 +129,8 @@ def _too_late(sockets: list[socket.socket]) -> BindError:
 
 
 class Heart:
-    """Writes down, on the worker's seat, that its event loop turns, and how many requests there have been.
+    """Writes down, on the worker's seat, that its event loop turns, and how many requests there have been,
+    and how late it came to do so.
 
     By the loop and by nothing else: a thread would go on while the loop is blocked. ``interval`` is in seconds.
     """
@@ -139,13 +141,19 @@ class Heart:
         self._interval = interval
         self._loop = asyncio.get_running_loop()
         self._next: asyncio.TimerHandle | None = None
+        self._due = math.inf
 
     def begin(self) -> None:
         """Beat now, and from now on."""
+        now = self._loop.time()
         self._seat[BEAT] = time.monotonic_ns()
         state = self._server.state
         if state is not None:
             self._seat[REQUESTS] = state.requests
+            if now >= self._due:
+                state.counters.lagged(now - self._due, now)
+            state.write_down()
+        self._due = now + self._interval
         self._next = self._loop.call_later(self._interval, self.begin)
 
     def stop(self) -> None:

@@ -20,7 +20,7 @@ from keepserve.process.orders import READY, Order
 from keepserve.process.recycling import draw_lifetime
 from keepserve.process.respawn import random_fraction
 from keepserve.process.table import Slot, Step, Worker
-from keepserve.telemetry.scoreboard import PID, Scoreboard
+from keepserve.telemetry.scoreboard import CERTIFICATE_EXPIRES, PID, Scoreboard
 
 logger = logging.getLogger("keepserve")
 
@@ -65,10 +65,7 @@ class Workforce:
         def run() -> int:
             self._isolate()
             mine.close()
-            # Above all our ends of the others' channels: a worker notices the supervisor's death only when nobody
-            # else holds them.
-            for worker in self:
-                worker.channel.close()
+            self._close_channels()
             launch.enter()
             self.board.seat(number)[PID] = os.getpid()
             return self._entry(WorkerContext(launch, self._sockets, theirs, self.board, number))
@@ -95,6 +92,10 @@ class Workforce:
         self._selector.register(mine, selectors.EVENT_READ, lambda: self.listen(worker))
         return worker
 
+    def note(self, launch: Launch) -> None:
+        """Write down what new workers serve with."""
+        self.board.common[CERTIFICATE_EXPIRES] = int(getattr(launch.ssl_context, "valid_until", None) or 0)
+
     def listen(self, worker: Worker) -> None:
         """Take what a worker has said."""
         if self.by_pid.get(worker.pid) is not worker or worker.channel.fileno() not in self._selector.get_map():
@@ -112,7 +113,17 @@ class Workforce:
             worker.ready = True
             self._on_ready(worker)
 
+    def _close_channels(self) -> None:
+        # Our ends: a worker notices the supervisor's death only when nobody else holds them.
+        for worker in self:
+            worker.channel.close()
+
     # -- Ending
+
+    def abandon(self) -> None:
+        """In a forked child that is no worker: close all that is the workers' and ours."""
+        self._close_channels()
+        self.close_sockets()
 
     def close_sockets(self) -> None:
         """Close our copies of the listening sockets."""

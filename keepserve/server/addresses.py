@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -91,6 +92,51 @@ def addresses(settings: Settings, passed: Sequence[Passed] = ()) -> list[BindAdd
             host = host[1:-1]
         found.append(BindAddress("tcp", host=host, port=settings.port))
     return list(dict.fromkeys(found))
+
+
+def admin_address(settings: Settings) -> BindAddress | None:
+    """Where the server is to be watched (``admin``); None: nowhere. ``:9090`` is the loopback address.
+
+    Raises `ConfigError` when it cannot be read, or when other machines could reach it and nobody has allowed that.
+    """
+    if not settings.admin:
+        return None
+    try:
+        found = parse_bind(settings.admin)
+    except ConfigError:
+        found = None
+    if found is None or found.kind == "fd":
+        raise ConfigError(
+            Problem(
+                f'"{settings.admin}" is not an address to watch the server at (--admin): write 127.0.0.1:9090, '
+                "[::1]:9090, :9090 or unix:path.",
+                ("admin",),
+            )
+        )
+    if found.kind == "unix":
+        return found
+    if not found.host:
+        return BindAddress("tcp", host="127.0.0.1", port=found.port)
+    if not (settings.admin_allow_public or is_loopback(found.host)):
+        raise ConfigError(
+            Problem(
+                f"{found} can be reached by other machines (--admin), and whoever reaches it sees how the server is "
+                f"used. Write 127.0.0.1:{found.port} or unix:path, or say --admin-allow-public.",
+                ("admin", "admin_allow_public"),
+            )
+        )
+    return found
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address, without brackets, is this machine's own and nobody else reaches it."""
+    name = host.lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def host_port(host: str, port: int) -> str:

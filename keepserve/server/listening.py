@@ -19,16 +19,26 @@ from dataclasses import dataclass
 
 from keepserve.config.settings import Settings
 from keepserve.server.activation import take_passed
-from keepserve.server.addresses import BindAddress, BindError, addresses, host_port
+from keepserve.server.addresses import (
+    BindAddress,
+    BindError,
+    addresses,
+    admin_address,
+    host_port,
+    is_loopback,
+)
 from keepserve.server.deafness import TcpListener
 from keepserve.server.unixlock import acquire_lock, remove_if_same
 
-__all__ = ["KEEPALIVE_IDLE", "BindError", "UnixListener", "bind_sockets", "display", "reserve", "taken"]
+__all__ = ["KEEPALIVE_IDLE", "BindError", "UnixListener", "bind_admin", "bind_sockets", "display", "reserve", "taken"]
 
 logger = logging.getLogger("keepserve")
 
 KEEPALIVE_IDLE = 60
 """Seconds without traffic before TCP probes the peer: below the silent drops of NLB (350 s) and Azure (240 s)."""
+
+ADMIN_BACKLOG = 64
+"""Connections that may wait for the admin listener's process, which is not always there."""
 
 _TCP_KEEPIDLE = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None))
 """macOS calls it TCP_KEEPALIVE."""
@@ -128,6 +138,51 @@ def bind_sockets(settings: Settings, environ: MutableMapping[str, str] = os.envi
             keep(sock)
         undo.pop_all()
     return sockets
+
+
+def bind_admin(settings: Settings) -> list[socket.socket]:
+    """Bind ``admin``, and listen at once: who asks before there is somebody to answer waits. Empty without it.
+
+    Raises as `bind_sockets` does.
+    """
+    address = admin_address(settings)
+    if address is None:
+        return []
+    with contextlib.ExitStack() as undo:
+        sockets: list[socket.socket] = []
+        try:
+            if address.kind == "unix":
+                found: Iterable[socket.socket] = [_bind_unix(address.path, settings.uds_permissions)]
+            else:
+                found = _bind_tcp([address])
+            for sock in found:
+                undo.callback(sock.close)
+                sockets.append(sock)
+                _listen_for_admin(sock, address, settings)
+        except BindError as error:
+            message = str(error)
+            for options in ("--port or --bind", "--host or --bind", "--uds or --bind"):
+                message = message.replace(options, "--admin")
+            raise BindError(message) from None
+        undo.pop_all()
+    return sockets
+
+
+def _listen_for_admin(sock: socket.socket, address: BindAddress, settings: Settings) -> None:
+    if address.kind == "tcp":
+        host, port = sock.getsockname()[:2]
+        if not (settings.admin_allow_public or is_loopback(host)):
+            raise BindError(
+                f"{address} is {host_port(host, port)}, which is not a loopback address: choose another --admin."
+            )
+        try:
+            sock.listen(ADMIN_BACKLOG)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise BindError(taken(host_port(host, port), port)) from None
+            raise
+    else:
+        sock.listen(ADMIN_BACKLOG)
 
 
 def reserve(sockets: Iterable[socket.socket], *, reserved: bool) -> None:

@@ -47,6 +47,7 @@ class Server:
         self.settings = settings
         self._board = board
         self._seat = board.seat(seat) if board is not None else private_seat()
+        self._row = board.counters(seat) if board is not None else None
         self._common = board.common if board is not None else private_seat()
         self._seat_number = seat
         self.started = False
@@ -144,7 +145,7 @@ class Server:
             sockets = bind_sockets(settings)
         access = open_access_log(settings)
         lifespan = Lifespan(app, settings.lifespan)
-        state = WorkerState(settings, app, loop, access=access, seat=self._seat, common=self._common)
+        state = WorkerState(settings, app, loop, access=access, seat=self._seat, row=self._row, common=self._common)
         state.farewell.enter(lifespan.context)
         try:
             up = await self._start_up(lifespan)

@@ -266,6 +266,8 @@ def test_settings_without_effect_are_warnings() -> None:
     assert "has no effect with --no-access-log" in only(unused.warnings)
     stray = only(of(proxy_protocol_from="10.0.0.0/8").warnings)
     assert stray.endswith("has no effect without --proxy-protocol require.")
+    assert only(of(admin_allow_public=True).warnings).endswith("has no effect without --admin.")
+    assert of(admin_allow_public=True, admin="0.0.0.0:9090").warnings == []
     assert "clients are not asked" in only(of(ssl_certfile="c", ssl_ca_certs="a").warnings)
 
 

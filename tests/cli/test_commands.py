@@ -137,6 +137,7 @@ def test_repeated_options_are_collected(run: Run, supervisor: Supervisor) -> Non
         ([], ["No application was given", "module:attribute", "KEEPSERVE_APP"]),
         (["serve"], ["No application was given"]),
         (["main:app", "--uds", "/x", "--fd", "3"], ["fd (flag --fd) and uds (flag --uds) each say where to listen"]),
+        (["main:app", "--access-log-format", "{clinet}"], ['"{clinet}" is not a field', 'mean "{client}"?']),
         (["main:app", "--env-file", "/nonexistent/x.env"], ["The env-file /nonexistent/x.env cannot be read"]),
     ],
 )
@@ -331,7 +332,7 @@ def test_a_real_check_draws_in_ascii_where_the_terminal_cannot_do_more() -> None
 
 def test_shell_completion_knows_the_commands() -> None:
     words = {"COMP_WORDS": "keepserve ", "COMP_CWORD": "1", "_KEEPSERVE_COMPLETE": "bash_complete"}
-    assert real(**words).stdout.split() == ["plain,check", "plain,presets", "plain,serve"]
+    assert real(**words).stdout.split() == ["plain,check", "plain,presets", "plain,serve", "plain,status"]
 
 
 def test_shell_completion_knows_options_and_their_values() -> None:
@@ -347,3 +348,10 @@ def test_shell_completion_knows_options_and_their_values() -> None:
     assert real(**words).stdout.split() == ["plain,warning"]
     words["COMP_WORDS"] = "keepserve serve --env-file x"
     assert real(**words).stdout.split() == ["file,x"]
+
+
+def test_check_refuses_an_admin_address_that_others_reach(run: Run) -> None:
+    result = run("check", "--admin", "0.0.0.0:9090")
+    assert result.exit_code == 2
+    assert "0.0.0.0:9090 can be reached by other machines (--admin)" in result.stderr
+    assert run("check", "--admin", ":9090").exit_code == 0

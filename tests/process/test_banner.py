@@ -32,6 +32,17 @@ def test_it_says_how_a_stop_begins() -> None:
     assert "stop      serves on for 5 s while /up says 503; then running requests get 20 s" in told
 
 
+def test_it_says_where_the_server_can_be_watched() -> None:
+    def admin(**settings: Any) -> str:
+        return banner(Settings(**settings), ["http://127.0.0.1:8000"], loop="uvloop", admin=["http://127.0.0.1:9090"])
+
+    assert "\n    admin     http" not in _text(admin=":9090")  # what counts is what was bound
+    assert admin().endswith("\nadmin     http://127.0.0.1:9090: a page, /status and /metrics")
+    assert admin(admin_allow_public=True).endswith(
+        "metrics, where whoever reaches it may look (--admin-allow-public)"
+    )
+
+
 def test_without_a_balancer_named_it_says_what_is_assumed() -> None:
     text = _text()
     assert "1 worker on" in text

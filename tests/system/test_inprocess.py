@@ -175,3 +175,13 @@ def test_run_outside_the_main_thread_is_refused_in_words() -> None:
     thread.join(PATIENCE)
     assert len(said) == 1
     assert "keepserve.Server" in said[0]
+
+
+def test_without_a_supervisor_nobody_serves_the_admin_listener_and_that_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    keepserve.Server(keepserve.Config("keepserve.demo:app", admin="127.0.0.1:9090"))
+    assert caplog.messages == [
+        "admin (127.0.0.1:9090) is not served: a supervisor does that, beside its workers; use keepserve.run() or "
+        "the keepserve command."
+    ]
