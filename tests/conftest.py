@@ -1,33 +1,29 @@
-"""What the whole suite shares: which tests may run side by side."""
+"""What the whole suite shares: the order of its tests, and what stays together when several processes run it."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import gc
+from typing import Any
 
 import pytest
 
-HERE = Path(__file__).parent
-
-GROUPS = {
-    "load": ("balancers", "bench", "deploy", "hostile"),
-    "processes": ("apps", "clients", "grpc", "process", "system"),
-}
-"""Tests with processes, balancers and clocks that really run: those of a group come one after the other, in one of
-xdist's processes. The others, thousands that only compute, are spread over whoever has time.
-"""
+from tests.shares import Shares, shares
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Name the groups; begin with them, since they take longest."""
-    group_of = {folder: group for group, folders in GROUPS.items() for folder in folders}
-    grouped: list[pytest.Item] = []
-    others: list[pytest.Item] = []
-    for item in items:
-        group = group_of.get(item.path.relative_to(HERE).parts[0])
-        if group is None:
-            others.append(item)
-            continue
-        grouped.append(item)
-        if config.pluginmanager.hasplugin("xdist"):
-            item.add_marker(pytest.mark.xdist_group(group))
-    items[:] = grouped + others
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Deal out the tests that compute among those that wait."""
+    items[:] = [item for share in shares(items, lambda item: item.nodeid) for item in share]
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what stays until the end: all modules and 9,000 tests, at each of its full rounds."""
+    gc.collect()
+    gc.freeze()
+
+
+# Groups by mark, --dist loadgroup, are silently lost between pytest 9.2 and xdist 3.8: pytest-dev/pytest-xdist#1386.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """With ``-n``: a module whose fixtures start servers is run by one process, whatever ``--dist`` says."""
+    config.option.loadscopereorder = False  # it would begin with the shares of the most tests
+    return Shares(config, log)

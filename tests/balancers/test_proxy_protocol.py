@@ -26,6 +26,7 @@ HOST, CLIENT = "127.0.0.1", "127.0.0.9"
 REQUIRED = ("--proxy-protocol", "require", "--proxy-protocol-from", HOST, "--log-level", "debug", "--no-access-log")
 
 # A server that is checked: HAProxy sends those checks with a header of their own, LOCAL or with its own addresses.
+# The first comes at once. Within "inter" HAProxy wants to be connected, by TLS, too: a slow machine is no bad one.
 _HAPROXY = """\
 global
     maxconn 200
@@ -34,8 +35,8 @@ defaults
     timeout connect 5s
     timeout client 30s
     timeout server 30s
-    timeout check 2s
-    default-server check inter 100ms fall 1 rise 1
+    timeout check 5s
+    default-server check inter 5s fall 1 rise 1
 frontend clients
     bind 127.0.0.1:{port} {bind}
     unique-id-format %[uuid]

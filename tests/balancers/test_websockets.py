@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import functools
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,17 +63,29 @@ async def _stop(port: int, server: ServerProcess) -> None:
         assert socket.close_code == 1012
 
 
-@pytest.mark.parametrize("name", FRONTS)
-def test_websockets_work_through(name: str, tmp_path: Path) -> None:
-    """Quiet ones stay, since keepserve pings in less than half of the balancer's patience; a stop says 1012."""
+def _through(name: str, directory: Path) -> None:
     start, version = FRONTS[name]
     options = ("--lb-idle-timeout", str(PATIENCE), "--drain-idle", "1")
     with (
-        serving(APP, *options, directory=tmp_path / "keepserve") as server,
-        start(tmp_path / "balancer", server.port) as port,
+        serving(APP, *options, directory=directory / "keepserve") as server,
+        start(directory / "balancer", server.port) as port,
     ):
         asyncio.run(asyncio.wait_for(_use(port, version), 30))
         asyncio.run(asyncio.wait_for(_stop(port, server), 20))
         assert server.ended() == 0
         assert "Traceback" not in server.stderr
         assert "ERROR" not in server.stderr
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[None]]]:
+    """All balancers at once, each with a server of its own: they are silent most of the time."""
+    directories = {name: tmp_path_factory.mktemp(name) for name in FRONTS}
+    with ThreadPoolExecutor(len(FRONTS)) as pool:
+        yield {name: pool.submit(_through, name, directory) for name, directory in directories.items()}
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_websockets_work_through(name: str, outcomes: dict[str, Future[None]]) -> None:
+    """Quiet ones stay, since keepserve pings in less than half of the balancer's patience; a stop says 1012."""
+    outcomes[name].result()

@@ -52,9 +52,14 @@ def test_a_balancer_that_waits_longer_is_told_of_with_its_number(tmp_path: Path)
 
 
 def test_a_balancer_that_closes_first_is_no_news(tmp_path: Path) -> None:
-    clocks = ("--lb-idle-timeout", "0.5", "--keep-alive-timeout", "1.2")
+    clocks = ("--lb-idle-timeout", "0.5", "--keep-alive-timeout", "2.5")
     with serving(APP, *clocks, "--no-access-log", "--log-level", "debug", directory=tmp_path) as server:
-        assert pool(server, 40, 0.5) == 0
+        # A busy machine may make this balancer's closes so late that no number can be seen in them.
+        for _ in range(10):
+            assert pool(server, 40, 0.5) == 0
+            time.sleep(1.1)  # the worker looks once a second
+            if "The idle timeout of the peers looks like" in server.stderr:
+                break
         said = server.said(r"The idle timeout of the peers looks like ([0-9.]+) s \(\d+ of \d+ idle closes")
         assert 0.45 <= float(said) <= 0.55
     assert "balancer did" not in server.stderr

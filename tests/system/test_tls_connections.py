@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import socket
 import ssl
@@ -287,19 +288,30 @@ def test_openssl_is_content(server: ServerProcess, tmp_path: Path) -> None:
     binary = find_tool("openssl", "openssl")
     trusted = tmp_path / "ca.pem"
     authority().cert_pem.write_to_path(str(trusted))
-    # From the shell, as by hand: a command is one only at the beginning of a read, hence the pauses.
-    lines = [
-        "K",
-        "k",
-        "GET /number/x HTTP/1.1",
-        "Host: x",
-        "",
-        "GET /number/x HTTP/1.1\nHost: x\nConnection: close\n",
-    ]
-    typed = "; ".join(f"echo '{line}'; sleep 0.1" for line in lines)
-    command = f"{binary} s_client -connect 127.0.0.1:{server.port} -CAfile {trusted} -alpn http/1.1 -crlf"
-    script = f"{{ {typed}; sleep 0.3; }} | {command} 2>&1"
-    output = subprocess.run(script, shell=True, capture_output=True, timeout=15, check=False).stdout
+    command = [binary, "s_client", "-connect", f"127.0.0.1:{server.port}", "-CAfile", str(trusted)]
+    command += ["-alpn", "http/1.1", "-crlf"]
+    output = b""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        try:
+            # Each when the one before has had its effect: a command is one only at the beginning of a read.
+            for typed, effect, times in (
+                (b"", b"Verif", 1),
+                (b"K\n", b"KEYUPDATE", 1),
+                (b"k\n", b"KEYUPDATE", 2),
+                (b"GET /number/x HTTP/1.1\nHost: x\n\n", b"HTTP/1.1 200 OK", 1),
+                (b"GET /number/x HTTP/1.1\nHost: x\nConnection: close\n\n", b"HTTP/1.1 200 OK", 2),
+            ):
+                client.stdin.write(typed)
+                client.stdin.flush()
+                while output.count(effect) < times:
+                    received = os.read(client.stdout.fileno(), 65536)
+                    assert received, f"it has ended:\n{output.decode()}"
+                    output += received
+            output += client.stdout.read()
+        finally:
+            client.kill()
     assert b"Verify return code: 0 (ok)" in output or b"Verification: OK" in output
     assert b"ALPN protocol: http/1.1" in output
     assert output.count(b"KEYUPDATE") == 2
