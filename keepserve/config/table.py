@@ -1,7 +1,7 @@
-"""The settings as a Markdown table: what the README shows between its two markers.
+"""The settings, and the fields of the access log, as Markdown tables: what the README shows between markers.
 
-``python -m keepserve.config.table`` prints it, ``python -m keepserve.config.table README.md`` puts it into
-the file. A test compares the two, so the README cannot fall behind the code.
+``python -m keepserve.config.table`` prints the settings, ``python -m keepserve.config.table README.md`` puts both
+into the file. A test compares the two, so the README cannot fall behind the code.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 
 from keepserve.config.fields import Info
+from keepserve.config.logformats import FIELDS, HEADER
 from keepserve.config.settings import FIELDS_BY_NAME, GROUPS
 
 BEGIN = "<!-- settings -->"
 END = "<!-- /settings -->"
+LOG_BEGIN = "<!-- access log fields -->"
+LOG_END = "<!-- /access log fields -->"
 
 
 def settings_table() -> str:
@@ -39,15 +42,27 @@ def _cell(text: str) -> str:
 
 
 def insert_table(text: str) -> str:
-    """Return a document with the current table between its markers.
+    """Return a document with the current tables between their markers; that of the log's fields need not be there.
 
-    Raises ValueError when the markers are not there, once each and in order.
+    Raises ValueError when the markers of the settings are not there, once each and in order.
     """
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"The document has no {BEGIN} followed by {END}; add them where the table belongs.")
-    return f"{head}{BEGIN}\n\n{settings_table()}\n{END}{tail}"
+    text = _insert(text, BEGIN, END, settings_table())
+    return _insert(text, LOG_BEGIN, LOG_END, log_fields_table()) if LOG_BEGIN in text else text
+
+
+def log_fields_table() -> str:
+    """Every field a format of the access log may have. Ends with a newline."""
+    rows = [f"| `{{{name}}}` | {_cell(doc)} |" for name, doc in FIELDS.items()]
+    header = f"| `{{{HEADER}NAME}}` | a field of the request's header |"
+    return "\n".join(["| Field | |", "|---|---|", *rows, header, ""])
+
+
+def _insert(text: str, begin: str, end: str, table: str) -> str:
+    head, found, rest = text.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"The document has no {begin} followed by {end}; add them where the table belongs.")
+    return f"{head}{begin}\n\n{table}\n{end}{tail}"
 
 
 def main(arguments: list[str]) -> None:

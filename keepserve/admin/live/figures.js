@@ -47,7 +47,7 @@ class History {
     const before = pick(base);
     const after = pick(last);
     if (last.now <= base.now || before === undefined || after === undefined) return null;
-    return Math.max(0, after - before);
+    return Math.max(0, after - before) / (last.now - base.now);
   }
 
   get requestRate() {
