@@ -105,8 +105,7 @@ def _ended(state: WorkerState, exchange: Exchange, on_end: Callable[[], None] | 
     task = exchange.task
     if task is not None:  # else it began and ended at once
         exchange.task = None
-        state.tasks.discard(task)
-        state.seat[RUNNING] = len(state.tasks)
+        state.tasks.discard(task)  # written down at the next tick: whoever reads it wants to know what has begun
     if state.sockets:
         state.sockets.discard(exchange)
     if state.waiting is not None:

@@ -32,7 +32,7 @@ from keepserve.telemetry import counters
 from keepserve.telemetry.access import AccessLog
 from keepserve.telemetry.counters import Counters
 from keepserve.telemetry.reasons import CloseReason
-from keepserve.telemetry.scoreboard import CONNECTIONS, Seat, private_seat
+from keepserve.telemetry.scoreboard import CONNECTIONS, RUNNING, Seat, private_seat
 from keepserve.websocket.limits import SocketLimits
 from keepserve.wire.engine import NEVER, Engine, Limits
 
@@ -214,6 +214,7 @@ class WorkerState:
     def write_down(self) -> None:
         """Bring up to date what is not counted as it happens."""
         words = self.counters.words
+        self.seat[RUNNING] = len(self.tasks)
         self.counters.write_durations()
         words[counters.BYTES_IN] = self.received
         words[counters.HANDSHAKING] = len(self.pending)

@@ -33,7 +33,7 @@ BEAT = 2
 CONNECTIONS = 3
 """Connections that are open, those in a TLS handshake included."""
 RUNNING = 4
-"""Applications that run at present."""
+"""Applications that run at present; those that have ended count until the next tick."""
 REQUESTS = 5
 """Requests so far, as of the last beat."""
 ACCEPTED = 6

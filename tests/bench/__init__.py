@@ -1,1 +1,1 @@
-"""Benchmarks: run by hand, never part of the suite, and never an assert on time."""
+"""Benchmarks: run by hand with ``python -m tests.bench``, never part of the suite, and never an assert on time."""

@@ -2,25 +2,38 @@
 
     python -m tests.bench.accept [--rounds 5] [--seconds 3] [--workers 4] [--loop uvloop] [--connections 64]
 
-Each connection carries one request. With one worker there is nothing to balance, and the figures show what
-accepting costs. How it is measured, and what the figures mean: ``tests/bench/interleaved.py``. Needs ``wrk``.
+What ``python -m tests.bench`` does not compare: keepserve with itself, accepting in other ways. Each connection
+carries one request. With one worker there is nothing to balance, and the figures show what accepting costs. Needs
+``wrk``.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import http.client
+import contextlib
+import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
+
+import click
 
 import keepserve
 from keepserve.server import server
 from keepserve.server.acceptor import Acceptor
 from keepserve.server.connection import Connection
-from tests.bench.interleaved import APP, arguments, free_port, measure, need, report, running, wrk_rate
+from tests.bench import measures, report
+from tests.bench.checks import Ask, WrongAnswer, check, wait_until_right
+from tests.bench.figures import Entry, Table
+from tests.bench.processes import Unavailable, free_port, start, stop
+from tests.bench.setups import HELLO, Setup, Target
 
-COMPETITORS = ("balanced", "unbalanced", "loop's own")
+COMPETITORS = ("keepserve", "unbalanced", "loop's own")
+"""It balances connections between workers unless told otherwise."""
+
+ASK = Ask(fields=(("Connection", "close"),))
 
 
 class LoopServers(Acceptor):
@@ -40,56 +53,83 @@ class LoopServers(Acceptor):
 def serve(name: str, port: int, workers: int, loop: str) -> None:
     """Be one of the servers."""
     if name == "loop's own":
-        server.Acceptor = LoopServers  # type: ignore[misc]  # inherited by the workers
+        vars(server)["Acceptor"] = LoopServers  # inherited by the workers
     keepserve.run(
-        APP,
+        HELLO,
         port=port,
         workers=workers,
         loop=loop,
-        balance_workers=name == "balanced",
+        balance_workers=name == "keepserve",
         access_log=False,
         log_level="warning",
     )
 
 
-def answers(port: int) -> bool:
-    """Whether the server answers."""
-    try:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-        connection.request("GET", "/", headers={"Connection": "close"})
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-
-
-def connections_per_second(port: int, options: argparse.Namespace) -> float:
-    """Load one server for a while. Any error or answer other than 200 ends the benchmark."""
-    command = ["wrk", "-t1", f"-c{options.connections}", f"-d{options.seconds}s", "-H", "Connection: close"]
-    command.append(f"http://127.0.0.1:{port}/")
-    return wrk_rate(command, options.load_cpu)
-
-
-def main() -> None:
-    """Run the rounds and print a table."""
-    parser = arguments(__doc__)
-    parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
-    parser.add_argument("--serve", nargs=2, metavar=("NAME", "PORT"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.serve:
-        serve(options.serve[0], int(options.serve[1]), options.workers, options.loop)
+@click.command()
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--seconds", default=3, show_default=True)
+@click.option("--workers", default=4, show_default=True)
+@click.option("--connections", default=64, show_default=True)
+@click.option("--loop", type=click.Choice(["uvloop", "asyncio"]), default="uvloop", show_default=True)
+@click.option("--server-cpus", default="0", show_default=True)
+@click.option("--load-cpu", default="1", show_default=True)
+@click.option("--serve", "serving", nargs=2, hidden=True)
+def main(
+    rounds: int,
+    seconds: int,
+    workers: int,
+    connections: int,
+    loop: str,
+    server_cpus: str,
+    load_cpu: str,
+    serving: tuple[str, str] | None,
+) -> None:
+    """Compare the ways to accept connections, in turns."""
+    if serving:
+        serve(serving[0], int(serving[1]), workers, loop)
         return
-    need("wrk", "wrk")
-    ports = {name: free_port() for name in COMPETITORS}
-    how = ["--workers", str(options.workers), "--loop", options.loop]
-    commands = {
-        name: [sys.executable, "-m", "tests.bench.accept", *how, "--serve", name, str(port)]
-        for name, port in ports.items()
-    }
-    with running(commands, options.server_cpu, lambda name: answers(ports[name])):
-        rates = measure(list(ports), options.rounds, lambda name: connections_per_second(ports[name], options))
-    report(f"{options.workers} workers on {options.loop}, {options.connections} connections at a time", rates)
+    table = Table("accept", f"{workers} workers on {loop}, {connections} connections at a time", "connections/s")
+    table.entries = [Entry(name) for name in COMPETITORS]
+    how = ["--workers", str(workers), "--loop", loop]
+    try:
+        with tempfile.TemporaryDirectory(prefix="keepserve-bench-") as directory:
+            scratch = Path(directory)
+            with serving_all(how, server_cpus, scratch) as targets:
+                fill(table, targets, measures.requests(ASK, connections), rounds, (seconds, load_cpu, scratch))
+    except (WrongAnswer, Unavailable) as error:
+        raise click.ClickException(f"Errors under load, so nothing was measured: {error}") from error
+    click.echo(report.text_of(table))
+
+
+@contextlib.contextmanager
+def serving_all(how: list[str], cpus: str, scratch: Path) -> Iterator[dict[str, Target]]:
+    """Run all competitors, each of which has answered."""
+    targets: dict[str, Target] = {}
+    programs: list[subprocess.Popen[bytes]] = []
+    try:
+        for name in COMPETITORS:
+            port = free_port()
+            command = [sys.executable, "-m", "tests.bench.accept", *how, "--serve", name, str(port)]
+            programs.append(start(command, cpus, scratch / "output"))
+            target = targets[name] = Target(name, Setup(), port, programs[-1].pid)
+            wait_until_right(partial(check, target, ASK), lambda: True, 15)
+        yield targets
+    finally:
+        stop(programs)
+
+
+def fill(
+    table: Table, targets: dict[str, Target], measure: measures.Measure, rounds: int, how: tuple[int, str, Path]
+) -> None:
+    """Load the competitors in turn; the first round warms up and does not count."""
+    known: dict[str, dict[str, float]] = {name: {} for name in targets}
+    for number in range(rounds + 1):
+        for entry in table.entries:
+            context = measures.Context(*how, warming=number == 0, known=known[entry.server])
+            sample = measure(context, (targets[entry.server],))
+            if number:
+                entry.values.append(sample.value)
+                entry.busy.append(sample.busy or 0.0)
 
 
 if __name__ == "__main__":
