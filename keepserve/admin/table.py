@@ -7,13 +7,12 @@ file. A test compares the two.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from keepserve.admin.catalogue import CATALOGUE
 from keepserve.admin.families import Family
+from keepserve.config.documents import insert_between, update
 
-BEGIN = "<!-- metrics -->"
-END = "<!-- /metrics -->"
+NAME = "metrics"
 
 
 def metrics_table() -> str:
@@ -32,25 +31,9 @@ def _row(family: Family) -> str:
 
 
 def insert_table(text: str) -> str:
-    """Return a document with the current table between its markers.
-
-    Raises ValueError when the markers are not there, once each and in order.
-    """
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"The document has no {BEGIN} followed by {END}; add them where the table belongs.")
-    return f"{head}{BEGIN}\n\n{metrics_table()}\n{END}{tail}"
-
-
-def main(arguments: list[str]) -> None:
-    """Print the table, or put it into the file named."""
-    if not arguments:
-        print(metrics_table(), end="")
-        return
-    path = Path(arguments[0])
-    path.write_text(insert_table(path.read_text(encoding="utf-8")), encoding="utf-8")
+    """Return a document with the current table between its markers. Raises ValueError when they are not there."""
+    return insert_between(text, NAME, metrics_table())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    update(sys.argv[1:], metrics_table, insert_table)

@@ -7,16 +7,14 @@ into the file. A test compares the two, so the README cannot fall behind the cod
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
+from keepserve.config.documents import insert_between, update
 from keepserve.config.fields import Info
 from keepserve.config.logformats import FIELDS, HEADER
 from keepserve.config.settings import FIELDS_BY_NAME, GROUPS
 
-BEGIN = "<!-- settings -->"
-END = "<!-- /settings -->"
-LOG_BEGIN = "<!-- access log fields -->"
-LOG_END = "<!-- /access log fields -->"
+SETTINGS = "settings"
+LOG_FIELDS = "access log fields"
 
 
 def settings_table() -> str:
@@ -42,12 +40,8 @@ def _cell(text: str) -> str:
 
 
 def insert_table(text: str) -> str:
-    """Return a document with the current tables between their markers; that of the log's fields need not be there.
-
-    Raises ValueError when the markers of the settings are not there, once each and in order.
-    """
-    text = _insert(text, BEGIN, END, settings_table())
-    return _insert(text, LOG_BEGIN, LOG_END, log_fields_table()) if LOG_BEGIN in text else text
+    """Return a document with the current tables between their markers. Raises ValueError when one is not there."""
+    return insert_between(insert_between(text, SETTINGS, settings_table()), LOG_FIELDS, log_fields_table())
 
 
 def log_fields_table() -> str:
@@ -57,22 +51,5 @@ def log_fields_table() -> str:
     return "\n".join(["| Field | |", "|---|---|", *rows, header, ""])
 
 
-def _insert(text: str, begin: str, end: str, table: str) -> str:
-    head, found, rest = text.partition(begin)
-    _, closed, tail = rest.partition(end)
-    if not found or not closed:
-        raise ValueError(f"The document has no {begin} followed by {end}; add them where the table belongs.")
-    return f"{head}{begin}\n\n{table}\n{end}{tail}"
-
-
-def main(arguments: list[str]) -> None:
-    """Print the table, or put it into the file named."""
-    if not arguments:
-        print(settings_table(), end="")
-        return
-    path = Path(arguments[0])
-    path.write_text(insert_table(path.read_text(encoding="utf-8")), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    update(sys.argv[1:], settings_table, insert_table)

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import pytest
-
 from keepserve.admin.catalogue import CATALOGUE, FAMILIES
-from keepserve.admin.table import BEGIN, END, insert_table, main, metrics_table
+from keepserve.admin.table import insert_table, metrics_table
 
 README = Path(__file__).parents[2] / "deploy" / "README.md"
 
@@ -23,27 +21,6 @@ def test_every_row_has_four_cells() -> None:
     rows = [line for line in metrics_table().splitlines() if line.startswith("| ")]
     assert len(rows) == len(FAMILIES) + len(CATALOGUE)
     assert {line.count("|") for line in rows} == {5}
-
-
-def test_the_table_goes_between_its_markers() -> None:
-    updated = insert_table(f"before\n{BEGIN}\nOUTDATED\n{END}\nafter\n")
-    assert updated == f"before\n{BEGIN}\n\n{metrics_table()}\n{END}\nafter\n"
-    assert insert_table(updated) == updated
-
-
-@pytest.mark.parametrize("document", ["", BEGIN, END, f"{END}{BEGIN}"])
-def test_a_document_without_markers_is_refused(document: str) -> None:
-    with pytest.raises(ValueError, match="add them where the table belongs"):
-        insert_table(document)
-
-
-def test_the_command_prints_the_table_or_updates_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([])
-    assert capsys.readouterr().out == metrics_table()
-    path = tmp_path / "x.md"
-    path.write_text(f"{BEGIN}{END}")
-    main([str(path)])
-    assert metrics_table() in path.read_text()
 
 
 def test_the_readme_shows_the_metrics_as_they_are() -> None:

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import pytest
-
 from keepserve.config import FIELDS_BY_NAME, GROUPS
-from keepserve.config.table import BEGIN, END, insert_table, main, settings_table
+from keepserve.config.table import insert_table, settings_table
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -22,30 +20,6 @@ def test_every_row_has_four_cells() -> None:
     rows = [line for line in settings_table().splitlines() if line.startswith("| `")]
     assert len(rows) == len(FIELDS_BY_NAME)
     assert {line.replace("\\|", "").count("|") for line in rows} == {5}
-
-
-def test_the_table_goes_between_its_markers() -> None:
-    document = f"before\n{BEGIN}\nOUTDATED\n{END}\nafter\n"
-    updated = insert_table(document)
-    assert updated.startswith(f"before\n{BEGIN}\n\n**Application**")
-    assert updated.endswith(f"\n{END}\nafter\n")
-    assert "OUTDATED" not in updated
-    assert insert_table(updated) == updated
-
-
-@pytest.mark.parametrize("document", ["", BEGIN, END, f"{END}{BEGIN}"])
-def test_a_document_without_markers_is_refused(document: str) -> None:
-    with pytest.raises(ValueError, match="add them where the table belongs"):
-        insert_table(document)
-
-
-def test_the_command_prints_the_table_or_updates_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([])
-    assert capsys.readouterr().out == settings_table()
-    path = tmp_path / "x.md"
-    path.write_text(f"{BEGIN}{END}")
-    main([str(path)])
-    assert settings_table() in path.read_text()
 
 
 def test_the_readme_shows_the_settings_as_they_are() -> None:

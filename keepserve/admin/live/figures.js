@@ -94,7 +94,7 @@ const ORDER = Object.keys(PHASES);
 // How far the stop has come: as far as the worker that is furthest behind.
 function phaseOf(status) {
   const numbers = status.workers.map((worker) => ORDER.indexOf(worker.phase)).filter((number) => number > 0);
-  return ORDER[numbers.length ? Math.max(...numbers) : 1];
+  return ORDER[numbers.length ? Math.min(...numbers) : 1];
 }
 
 // What the balancer's timeout looks like: once, unless it differs by protocol.
