@@ -251,21 +251,22 @@ class Http1Engine(OneAtATime):
     def _accept(self, head: bytes, rest: bytes, now: float) -> Sequence[Event]:
         """Judge a whole head and hand the request out."""
         limits = self._limits
+        lines = head.split(b"\r\n")
         try:
-            method, target, http11, plain = read_head(head, limits)
+            method, target, http11, plain = read_head(head, lines, limits)
             try:
                 self._parser.check(head)
             except HeadRejected:
                 raise diagnose(head, method, target, http11) from None
-            fields = read_fields(head)
-            framing = read_framing(fields, http11)
+            fields, usual = read_fields(lines)
+            framing = None if usual and http11 else read_framing(fields, http11)
             if not plain:
                 target = read_target(method, target, fields)
             if framing is not None and 0 < limits.request_body < framing.length:
                 raise HeadFault(413, f"The request body is larger than {limits.request_body} bytes.")
         except HeadFault as fault:
             self._parser.reset()
-            line = head[: head.find(b"\r\n")]
+            line = lines[0]
             if self._speaks_http2(line):
                 return (SpeaksHttp2(STREAM, head + rest),)
             return self._refuse(fault.status, fault.detail, line)

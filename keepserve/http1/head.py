@@ -14,7 +14,6 @@ import re
 
 from keepserve.wire.engine import Fields, Limits
 from keepserve.wire.fields import (
-    KNOWN_HOSTS,
     SERVED_METHODS,
     TOKEN,
     UNDERSCORE,
@@ -26,7 +25,7 @@ from keepserve.wire.fields import (
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
 # The request line of nearly every request: nothing in it needs a second look but the method.
-_PLAIN_LINE = re.compile(rb"([A-Z]+) (/[!\"$-~]*) HTTP/1\.1\r\n")
+_PLAIN_LINE = re.compile(rb"([A-Z]+) (/[!\"$-~]*) HTTP/1\.1")
 _STRAY = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
 _DIGITS = re.compile(rb"[0-9]{1,18}")
@@ -41,25 +40,25 @@ class HeadFault(Exception):
         self.detail = detail
 
 
-def read_head(head: bytes, limits: Limits) -> tuple[bytes, bytes, bool, bool]:
+def read_head(head: bytes, lines: list[bytes], limits: Limits) -> tuple[bytes, bytes, bool, bool]:
     """Judge a whole head but for its fields' meaning; return method, target, "is HTTP/1.1", "target is a path".
 
-    ``head`` runs from the request line through the empty line. Stray control characters are left to
-    the parsers, but for where they compete with another fault for the first place.
+    ``head`` runs from the request line through the empty line, ``lines`` is what lies between its CRLFs. Stray
+    control characters are left to the parsers, but for where they compete with another fault for the first place.
 
     Raises:
         HeadFault: 400 for syntax, 414 and 431 for sizes, 501 for the method, 505 for the version.
     """
     size = len(head)
-    match = _PLAIN_LINE.match(head)
+    line = lines[0]
+    match = _PLAIN_LINE.fullmatch(line)
     if match is not None and size <= limits.request_line and size <= limits.request_head:
         method, target = match.groups()
-        if method in SERVED_METHODS and head.count(b"\r\n") - 2 <= limits.request_fields:
+        if method in SERVED_METHODS and len(lines) - 3 <= limits.request_fields:
             return method, target, True, True
-    line_end = head.find(b"\r\n")
-    method, target, http11 = read_request_line(head[:line_end], limits)
-    if size > limits.request_head or head.count(b"\r\n") - 2 > limits.request_fields:
-        raise first_fault(head, line_end, limits) or HeadFault(431, "The request head is too large.")
+    method, target, http11 = read_request_line(line, limits)
+    if size > limits.request_head or len(lines) - 3 > limits.request_fields:
+        raise first_fault(head, len(line), limits) or HeadFault(431, "The request head is too large.")
     return method, target, http11, False
 
 
@@ -139,28 +138,42 @@ _DECISIVE = frozenset((b"connection", b"content-length", b"transfer-encoding", b
 """Fields that make a request anything but the plain case."""
 
 
-_field_lines: dict[bytes, tuple[bytes, bytes]] = {}
+# What the fields of a head weigh together tells the plain case: one good Host, and nothing that is decisive.
+_NOTHING, _GOOD_HOST, _DECIDES = 0, 1, 1 << 32
+
+_field_lines: dict[bytes, tuple[tuple[bytes, bytes], int]] = {}
 
 
-def read_fields(head: bytes) -> Fields:
-    """Return a well-formed head's fields: lower-case names and stripped values in wire order.
+def read_fields(lines: list[bytes]) -> tuple[Fields, bool]:
+    """Return the fields of a well-formed head, lower-case names and stripped values in wire order.
 
-    Lines are remembered (Host, Accept, User-Agent). What differs from request to request costs a
-    little more for it, what does not a third.
+    And whether they are the plain case of an HTTP/1.1 request, for which `read_framing` has nothing to say. Lines are
+    remembered (Host, Accept, User-Agent). What differs from request to request costs a little more for it, what does
+    not a third.
     """
     known = _field_lines.get
-    return [known(line) or _read_field(line) for line in head.split(b"\r\n")[1:-2]]
+    fields, weight = [], 0
+    for line in lines[1:-2]:
+        field, heavy = known(line) or _read_field(line)
+        fields.append(field)
+        weight += heavy
+    return fields, weight == _GOOD_HOST
 
 
-def _read_field(line: bytes) -> tuple[bytes, bytes]:
+def _read_field(line: bytes) -> tuple[tuple[bytes, bytes], int]:
     name, _, value = line.partition(b":")
-    name = name.lower()
+    name, value = name.lower(), value.strip()
     # Looked at here, where a line is seen for the first time: it costs nothing afterwards.
     if UNDERSCORE in name and is_forwarded_alias(name):
         name = DROPPED
-    field = (name, value.strip())
-    remember(_field_lines, line, field, len(line))
-    return field
+    weight = _NOTHING
+    if name == b"host" and is_valid_host(value):
+        weight = _GOOD_HOST
+    elif name == b"host" or name in _DECISIVE:
+        weight = _DECIDES
+    read = ((name, value), weight)
+    remember(_field_lines, line, read, len(line))
+    return read
 
 
 class Framing:
@@ -220,13 +233,6 @@ def read_framing(fields: Fields, http11: bool) -> Framing | None:
         HeadFault: 400 or 501 (RFC 9112 §6.1, §6.3, §3.2), 417 for an unknown expectation.
     """
     single = dict(fields)
-    if (
-        http11
-        and single.get(b"host") in KNOWN_HOSTS
-        and single.keys().isdisjoint(_DECISIVE)
-        and len(single) == len(fields)
-    ):
-        return None
     if DROPPED in single:
         fields[:] = [field for field in fields if field[0] != DROPPED]
     if len(single) != len(fields):

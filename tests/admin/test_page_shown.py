@@ -115,7 +115,7 @@ def test_rates_are_differences_between_two_answers(browser: Browser) -> None:
     with hosting(document) as host, browser.tab() as tab:
         opened(tab, host)
         assert tab.value("requests-rate") is None
-        told(tab, host, documents.later(document, 1.0, 50))
+        told(tab, host, documents.later(document, 2.0, 100))
         assert tab.value("requests-rate") == 50
         assert text(tab, "requests-rate") == "50.0"
         assert tab.value("worker-0-rate") == 50
@@ -131,9 +131,12 @@ def test_another_server_at_the_same_place_begins_anew(browser: Browser) -> None:
     with hosting(document) as host, browser.tab() as tab:
         opened(tab, host)
         told(tab, host, documents.later(document, 1.0, 50))
+        # One that is as old and has answered more, and one that nobody has asked.
+        told(tab, host, documents.later(document, 2.0, 500) | {"pid": 9})
+        assert tab.value("requests-rate") is None
+        assert tab.value("requests-total") == 1_204_818
         told(tab, host, documents.fresh() | {"now": documents.NOW + 9, "pid": 9})
         assert tab.value("requests-rate") is None
-        assert tab.value("requests-total") == 0
         assert text(tab, "headline") == "Serving. No request has come yet."
 
 

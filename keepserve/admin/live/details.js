@@ -1,4 +1,4 @@
-// Everything else: figures that matter when something is wrong, in groups. Each is an id, a name, a text and the value.
+// Everything else: figures that matter when something is wrong, in groups. Each: an id, a name, a text, the value.
 
 function one(id, name, count) {
   return [id, name, whole(count), count];
