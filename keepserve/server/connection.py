@@ -228,14 +228,14 @@ class Connection(Hosting, asyncio.Protocol):
     def responded(self, exchange: Exchange) -> None:
         """The response is complete: log it, and go on with what the client sent meanwhile."""
         state = self.state
-        self._exchanges.pop(exchange.request.stream, None)
-        if self._sockets:
-            self._sockets.pop(exchange.request.stream, None)
+        request = exchange.request
+        self._exchanges.pop(request.stream, None)
+        was_socket = self._sockets and self._sockets.pop(request.stream, None)
         status = exchange.status
         if status:  # a health check's answer has none: it is neither counted nor logged
             now = state.clock()
-            if not exchange.socket_accepted:
-                state.count_answered(exchange.request.method, status, now - exchange.started)
+            if not was_socket:
+                state.count_answered(request.method, status, now - exchange.started)
             access = state.access
             if access is not None:
                 access.log(self, exchange, status, now)

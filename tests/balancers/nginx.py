@@ -33,6 +33,9 @@ def adapted(directory: Path, port: int, *backends: int, idle: str | None = None)
         "error_log /var/log/nginx/error.log warn;": f"error_log {directory}/error.log warn;",
         "access_log /var/log/nginx/access.log ": f"access_log {directory}/access.log ",
         "\nhttp {\n": f"\nhttp {{\n{temporary}\n",
+        # For those who count bytes.
+        "$upstream_response_time';": "$upstream_response_time "
+        "sent=$upstream_bytes_sent got=$upstream_bytes_received';",
         "listen 80;": f"listen 127.0.0.1:{port};",
         "listen [::]:80;": "",
         "        server 127.0.0.1:8000;": _servers(backends),
