@@ -14,7 +14,7 @@ from typing import TypeVar
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-REAL = ("balancers", "hostile", "process", "system", "apps", "clients", "admin", "grpc", "deploy", "bench")
+REAL = ("bench", "balancers", "hostile", "process", "system", "apps", "clients", "admin", "grpc", "deploy")
 """Folders of tests of the first kind. What takes longest comes first: nobody is to wait for it at the end."""
 
 SHARE = 50
