@@ -1,7 +1,7 @@
 """What a request costs in instructions of the processor: a figure that does not depend on the machine's mood.
 
 ``python -m tests.bench.instructions`` counts them by callgrind (Debian: ``valgrind``) for three core paths, in this
-process's interpreter: from the bytes of a read to the bytes of a write, without a socket. They are given as a multiple
+process's interpreter: from the bytes of a read to the bytes of a write, without a socket. They are given as multiples
 of a fixed piece of plain Python, which is counted beside them, since another build of the same Python has other
 instructions for everything. ``--store`` keeps the figures for this version of Python in ``instructions.json``; a test
 compares.
