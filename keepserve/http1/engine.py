@@ -1,4 +1,4 @@
-"""The HTTP/1.1 engine: one connection's state, its clocks and its one decision to close.
+"""The HTTP/1.1 engine: one connection's state, and what comes in.
 
 Rules of the state machine (RFC 9112 §9):
 
@@ -12,15 +12,14 @@ Rules of the state machine (RFC 9112 §9):
 5. A connection that ends while its peer may still be sending is not cut: its input is read and
    thrown away, within bounds, until the peer closes (RFC 9112 §9.6, lingering close).
 
-The clocks (``keepserve`` documentation, "The three clocks"): *idle* runs from the moment the last
-response was flushed to the first byte of a request, *head* from that byte to the end of the head,
-the *envelope* over both.
+It has three storeys: ``keepserve.http1.lifetime`` (turns, clocks, the end), upon it
+``keepserve.http1.outgoing`` (responses), and upon that the requests, which are read here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from keepserve.http1.body import BodyFault
 from keepserve.http1.head import (
@@ -33,31 +32,25 @@ from keepserve.http1.head import (
     read_head,
     read_target,
 )
+from keepserve.http1.lifetime import BODY, DONE, ENDED, HEAD, IDLE, OFFERED, TUNNEL
+from keepserve.http1.outgoing import STREAM, Outgoing
 from keepserve.http1.parsers import HeadParser, HeadRejected
-from keepserve.http1.response import DefaultFields, render_interim, render_switch, render_text
+from keepserve.http1.response import DefaultFields
 from keepserve.http1.upgrade import VERSION_LINES, read_upgrade
 from keepserve.http1.upload import Upload
-from keepserve.http1.writer import NONE, PENDING, ResponseWriter
+from keepserve.http1.writer import PENDING
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.websocket.handshake import HandshakeFault
-from keepserve.wire.clocks import LingerClock
-from keepserve.wire.engine import NEVER, Body, Ending, Event, Limits, Rejected, Request, ResponseError, SpeaksHttp2
-from keepserve.wire.single import OneAtATime
-
-STREAM = 1
-"""HTTP/1.1 has one exchange at a time."""
+from keepserve.wire.engine import NEVER, Body, Ending, Event, Limits, Rejected, Request, SpeaksHttp2
 
 HTTP2_LINE = b"PRI * HTTP/2.0"
 """The first line of HTTP/2's preface, made so that it is a faulty request to everybody else."""
-
-# Request side of a connection. OFFERED: as DONE, and WebSocket is asked for; TUNNEL: it is granted.
-IDLE, HEAD, BODY, DONE, ENDED, OFFERED, TUNNEL = range(7)
 
 _NOTHING: tuple[Event, ...] = ()
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 
 
-class Http1Engine(OneAtATime):
+class Http1Engine(Outgoing):
     """One HTTP/1.1 connection without its socket; the interface is ``keepserve.wire.engine.Engine``.
 
     Args:
@@ -69,31 +62,7 @@ class Http1Engine(OneAtATime):
         max_age: after so many seconds likewise; 0 for no limit.
     """
 
-    __slots__ = (
-        "_announce",
-        "_defaults",
-        "_drained_at",
-        "_eof",
-        "_head_started",
-        "_held",
-        "_idle_grace",
-        "_limits",
-        "_linger",
-        "_max_age_at",
-        "_max_requests",
-        "_output_held",
-        "_parser",
-        "_partial",
-        "_ready_at",
-        "_request",
-        "_upload",
-        "_writer",
-        "backlog",
-        "close_reason",
-        "ending",
-        "out",
-        "requests",
-    )
+    __slots__ = ("_parser",)
 
     def __init__(
         self,
@@ -105,55 +74,8 @@ class Http1Engine(OneAtATime):
         max_requests: int = 0,
         max_age: float = 0.0,
     ) -> None:
-        self.out: list[bytes] = []
-        self.close_reason: CloseReason | None = None
-        self.ending = Ending.OPEN
-        self.requests = 0
-        """Requests whose head was accepted so far."""
-        self._limits = limits
+        super().__init__(limits, defaults, now, max_requests=max_requests, max_age=max_age)
         self._parser = parser
-        self._defaults = defaults
-        self._writer = ResponseWriter(defaults, self.out)
-        self._request = IDLE
-        self._partial: PartialHead | None = None
-        self.backlog = b""
-        self._upload: Upload | None = None
-        self._linger: LingerClock | None = None
-        self._announce: CloseReason | None = None
-        self._drained_at = NEVER
-        self._eof = False
-        self._held = False
-        self._output_held = False
-        self._ready_at = now
-        self._idle_grace = 0.0
-        self._head_started = NEVER
-        self._max_requests = max_requests or NEVER
-        self._max_age_at = now + max_age if max_age > 0 else NEVER
-
-    @property
-    def idle(self) -> bool:
-        """No request is under way and not one byte of the next has come."""
-        return self._request == IDLE and self._writer.state == NONE and not self._waiting
-
-    @property
-    def idle_since(self) -> float:
-        """When the last response was flushed, or the peer that is to close was last heard; ``NEVER``: it is busy."""
-        if self._request == IDLE and not self._waiting:
-            return self._ready_at
-        return self._linger.quiet_since if self._linger is not None else NEVER
-
-    @property
-    def ready_at(self) -> float:
-        """When the last response was flushed, also when the connection has ended since; ``NEVER``: not yet."""
-        return self._ready_at
-
-    @property
-    def _waiting(self) -> bool:
-        """Pipelined bytes wait though their turn has come: the client is to read its answers first.
-
-        One byte is less than that: half of an empty line.
-        """
-        return len(self.backlog) > 1
 
     # Bytes in.
 
@@ -351,217 +273,3 @@ class Http1Engine(OneAtATime):
                 self._end(CloseReason.UNREAD_BODY, Ending.LINGER)
             return _NOTHING
         return (Body(STREAM, payload, complete),) if payload or complete else _NOTHING
-
-    def _refuse(self, status: int, detail: str, line: bytes, extra: bytes = b"") -> Sequence[Event]:
-        """Answer a faulty request by ourselves, and close: what follows it cannot be trusted."""
-        state = self._writer.state
-        if self._upload is not None and self._upload.unwanted:
-            # Its response has been sent; the fault is in a body nobody wanted.
-            self._end(CloseReason.BAD_REQUEST, Ending.LINGER)
-            return _NOTHING
-        started = state not in (NONE, PENDING)
-        method, _, target = line[:256].partition(b" ")
-        rejected = Rejected(
-            STREAM, 0 if started else status, detail, method or b"-", target.partition(b" ")[0] or b"-"
-        )
-        reason = CloseReason.BAD_REQUEST
-        if started:
-            self.abandon(STREAM, reason)
-        else:
-            body = not (state == PENDING and self._writer.head_only)
-            self.out.append(render_text(status, detail, self._defaults, close=True, body=body, extra=extra))
-            self._end(reason, Ending.LINGER)
-        return (rejected,)
-
-    # Responses out.
-
-    def respond(
-        self, stream: int, status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes, complete: bool
-    ) -> None:
-        """Send a response's head and the first part of its body. Raises ``ResponseError``."""
-        reason = self._announce
-        if reason is None and self._upload is not None and self._upload.left_unread(complete):
-            reason = CloseReason.UNREAD_BODY
-        elif reason is None and self._request == OFFERED and self.backlog:
-            reason = CloseReason.UNREAD_BODY  # it was meant for a WebSocket, and must not be taken for a request
-        self.close_reason = self._writer.start(status, fields, body, complete, reason)
-        if complete:
-            self._response_done()
-
-    def send_body(self, stream: int, data: bytes, complete: bool) -> None:
-        """Send more of a response's body. Raises ``ResponseError``."""
-        try:
-            self._writer.send(data, complete)
-        except ResponseError:
-            self._misframed()
-            raise
-        if complete:
-            self._response_done()
-
-    def send_trailers(self, stream: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
-        """End a response with trailer fields. Raises ``ResponseError``."""
-        try:
-            self._writer.trailers(fields)
-        except ResponseError:
-            self._misframed()
-            raise
-        self._response_done()
-
-    def _misframed(self) -> None:
-        """The application's body is not what its head promised; the head is gone, so only the close can tell."""
-        self._end(self.close_reason or CloseReason.APP_FRAMING, Ending.LINGER)
-
-    def inform(self, stream: int, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
-        """Send an interim response: 100 Continue, 103 Early Hints; HTTP/1.0 knows none (RFC 9110 §15.2)."""
-        if self._writer.state == PENDING and self._writer.http11:
-            self.out.append(render_interim(status, fields))
-
-    def go_on(self, stream: int, now: float) -> None:
-        """The application reads the body; ask for one the client holds back (``Expect: 100-continue``)."""
-        upload = self._upload
-        if upload is not None:
-            upload.wanted = True
-            if upload.expecting:
-                self.inform(STREAM, 100, ())
-                upload.go_on(now)
-
-    def switch(self, stream: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
-        """Grant a WebSocket: from here on the connection carries its bytes. Raises ``ResponseError``."""
-        self._writer.switch(render_switch(fields, self._defaults))
-        self._request = TUNNEL
-
-    def hang_up(self, stream: int, reason: CloseReason, whole: bool) -> None:
-        """End the connection with its WebSocket; ``whole``: the peer has said its last word (RFC 6455 §7.1.1)."""
-        if self._request == TUNNEL:
-            self._end(reason, Ending.CLOSE if whole else Ending.LINGER)
-
-    def blocked(self, stream: int) -> bool:
-        """Whether the client has yet to take what was sent."""
-        return self._output_held
-
-    def hold_output(self, held: bool) -> None:
-        """The client does not (``True``) or does again take what is sent."""
-        self._output_held = held
-
-    def abandon(self, stream: int, reason: CloseReason) -> None:
-        """The response under way will not be finished; the peer must be able to tell (RFC 9112 §8)."""
-        if self._request == ENDED:
-            return  # for a reason found before: what is sent already tells
-        self._end(reason, Ending.LINGER if self._writer.cut_shows else Ending.RESET)
-
-    def _response_done(self) -> None:
-        if self.close_reason is None:
-            upload = self._upload
-            if upload is None:
-                self._cycle()
-                return
-            if upload.discardable:
-                upload.unwanted = True
-                return
-            self.close_reason = CloseReason.UNREAD_BODY
-        # A client that asked for the close and has nothing more to send needs no waiting for.
-        plain = self.close_reason is CloseReason.CLIENT_ASKED and self._request == DONE and not self.backlog
-        self._end(self.close_reason, Ending.CLOSE if plain else Ending.LINGER)
-
-    def _cycle(self) -> None:
-        """Both sides are done: ready for the next request. The idle clock waits for ``flushed``."""
-        self._request = IDLE
-
-    def _end(self, reason: CloseReason, ending: Ending) -> None:
-        self.close_reason = reason
-        self.ending = Ending.CLOSE if self._eof and ending == Ending.LINGER else ending
-        self._request = ENDED
-        self._writer.state = NONE
-        self.backlog = b""
-        self._partial = self._upload = None
-
-    # Time.
-
-    def hold(self, held: bool, now: float) -> None:
-        """We stop (``True``) or go on reading: a peer that may not send is not slow."""
-        self._held = held
-        if self._upload is not None:
-            self._upload.hold(held, now)
-
-    def flushed(self, now: float) -> None:
-        """Everything handed out has left this process: the idle clock or the lingering close begins."""
-        if self._request == IDLE:
-            if self._ready_at == NEVER:
-                self._ready_at = now
-        elif self.ending == Ending.LINGER and self._linger is None:
-            limits = self._limits
-            self._linger = LingerClock(limits.linger_timeout, limits.linger_idle_timeout, limits.linger_bytes, now)
-
-    def obey(self, limits: Limits) -> None:
-        """From now on these are the limits."""
-        self._limits = limits
-
-    def announce(self, reason: CloseReason) -> None:
-        """Announce on the next response that the connection closes with it; one that is idle stays until then."""
-        if self._announce is None:
-            self._announce = reason
-
-    def drain(self, now: float, idle_grace: float) -> None:
-        """The server is stopping: announce it on what is answered, close what is idle for ``idle_grace`` seconds."""
-        self.announce(CloseReason.DRAINING)
-        if self._drained_at == NEVER or now + idle_grace < self._drained_at + self._idle_grace:
-            self._drained_at, self._idle_grace = now, idle_grace
-
-    @property
-    def _idle_limit(self) -> float:
-        """When an idle connection has had the grace of a drain; a response that had begun by then did not tell."""
-        return max(self._ready_at, self._drained_at) + self._idle_grace
-
-    def evict(self, now: float, unread: bool) -> None:
-        """End an idle connection or a lingering close; a busy one, or one with ``unread`` bytes, is served once."""
-        if self._request == ENDED:
-            if self._linger is not None:
-                self.ending = Ending.CLOSE
-        elif self.idle_since == NEVER or unread:
-            self.announce(CloseReason.EVICTED)
-        else:
-            self._end(CloseReason.EVICTED, Ending.CLOSE)
-
-    def next_deadline(self) -> float:
-        """When ``expire`` wants to be called, or ``NEVER``."""
-        request = self._request
-        if request == IDLE:
-            if self._waiting:
-                return NEVER
-            return min(self._ready_at + self._limits.keep_alive_timeout, self._idle_limit)
-        if request == HEAD:
-            limits = self._limits
-            return min(self._head_started + limits.request_head_timeout, self._ready_at + limits.headers_timeout)
-        if self._upload is not None:
-            return self._upload.deadline
-        if request == ENDED and self._linger is not None:
-            return self._linger.deadline
-        return NEVER
-
-    def expire(self, now: float, unread: bool) -> Sequence[Event]:
-        """Act on deadlines that have passed, never early; ``unread`` bytes in the socket save an idle connection."""
-        if now < self.next_deadline():
-            return _NOTHING
-        if self._request == IDLE:
-            reason = CloseReason.DRAINING if now >= self._idle_limit else CloseReason.IDLE_TIMEOUT
-            if unread:
-                # A request is on its way from the socket to us: serve it, and say that it was the last.
-                self._announce = self._announce or reason
-                self._ready_at = NEVER
-            else:
-                self._end(reason, Ending.CLOSE)
-            return _NOTHING
-        if self._request == ENDED:
-            # A close, not a reset: the kernel may still be delivering our answer to a slow reader.
-            self.ending = Ending.CLOSE
-            return _NOTHING
-        in_head = self._request == HEAD
-        seconds = self._limits.request_head_timeout if in_head else self._limits.body_timeout
-        line = self._partial.start if self._partial is not None else b""
-        events = self._refuse(
-            408,
-            f"The request {'head' if in_head else 'body'} did not arrive in time ({seconds:g} s, or too slowly).",
-            line,
-        )
-        self.close_reason = CloseReason.HEAD_TIMEOUT if in_head else CloseReason.BODY_TIMEOUT
-        return events

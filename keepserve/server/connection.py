@@ -2,6 +2,14 @@
 
 It moves bytes and wakes people up; every decision about HTTP is the engine's, every decision about
 ASGI the exchange's.
+
+It is built in storeys, each with a subject of its own. From the ground:
+
+- ``keepserve.server.hosting``: applications, with ``sockethosting`` for WebSockets and ``logged`` for the access log;
+- ``keepserve.server.counted``: what it adds to the counters;
+- ``keepserve.server.parting``: how it ends;
+- ``keepserve.server.watched``: what the worker's wheel asks, the deadlines;
+- and here: bytes from the transport to the engine, and from the engine to the transport.
 """
 
 from __future__ import annotations
@@ -13,34 +21,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from keepserve.asgi.exchange import DONE, HEAD_HELD, Exchange
-from keepserve.server.hosting import Hosting
-from keepserve.server.phases import Phase
 from keepserve.server.running import BEGINS_AT_ONCE
-from keepserve.server.sockets import (
-    address_of,
-    end_sending,
-    host_to_trust,
-    peer_is_dead,
-    reset_on_close,
-    round_trip_of,
-    unread_bytes,
-)
+from keepserve.server.sockets import address_of, host_to_trust
 from keepserve.server.state import WorkerState
-from keepserve.telemetry.counters import (
-    ACCEPTED,
-    ACTIVE,
-    BYTES_OUT,
-    OPEN_1,
-    OPEN_2,
-    REQUESTS_1,
-    REQUESTS_2,
-    RTT_SAMPLES,
-    RTT_SECONDS,
-    STREAMS,
-)
+from keepserve.server.watched import Watched
 from keepserve.telemetry.reasons import CloseReason
-from keepserve.wire.clocks import ProgressClock
-from keepserve.wire.engine import BODY_HIGH_WATER, NEVER, Ending, Event, Request, SpeaksHttp2, WebSocketRequest
+from keepserve.wire.engine import BODY_HIGH_WATER, Ending, Event, Request, SpeaksHttp2, WebSocketRequest
 
 if TYPE_CHECKING:
     from keepserve.asgi.websocket import WebSocket
@@ -54,34 +40,11 @@ WRITE_LOW_WATER = 16 * 1024
 GATHER_FROM = 16 * 1024
 """Above so many bytes several buffers are written as they are; below, joining them is cheaper."""
 
-HALF_CLOSED_CHECK = 5.0
-"""Seconds between two looks whether a peer that has sent its FIN is still there to read the answer."""
 
-RTT_EVERY = 16
-"""Of so many connections one has its round-trip time looked up: a system call."""
-
-
-class Connection(Hosting, asyncio.Protocol):
+class Connection(Watched, asyncio.Protocol):
     """One client connection. Made by the listener, driven by its transport and by the worker's wheel."""
 
-    __slots__ = (
-        "_closed",
-        "_counted_requests",
-        "_counted_running",
-        "_counted_written",
-        "_flush_due",
-        "_half_closed",
-        "_in_kernel",
-        "_paused",
-        "_receiving",
-        "_sending_over",
-        "_stall",
-        "_touched",
-        "_transport",
-        "_written",
-        "slot",
-        "write_paused",
-    )
+    __slots__ = ("_flush_due", "_receiving", "write_paused")
 
     def __init__(self, state: WorkerState, tls: bool = False) -> None:
         self.state = state
@@ -100,24 +63,15 @@ class Connection(Hosting, asyncio.Protocol):
         self.accepted_at = now
         self.slot = -1
         self.write_paused = False
-        self._stall: ProgressClock | None = None
-        self._written = 0
+        self._stall = None
         self._in_kernel = 0
         self._closed = self._half_closed = self._paused = self._receiving = self._sending_over = False
         self._flush_due = False
-        self._counted_requests = self._counted_running = self._counted_written = 0
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER, low=WRITE_LOW_WATER)
         client = address_of(transport, "peername")
         host = host_to_trust(transport, client)
         self._begin_hosting(client, address_of(transport, "sockname"), host, self._tls)
-        state.accepted += 1
-        self.number = number = state.accepted
-        words = state.counters.words
-        words[ACCEPTED] += 1
-        words[OPEN_2 if self.engine.multiplexed else OPEN_1] += 1
-        if number % RTT_EVERY == 1 and (round_trip := round_trip_of(transport)):
-            words[RTT_SAMPLES] += 1
-            state.counters.seconds[RTT_SECONDS] += round_trip
+        self._begin_counting(transport)
         state.pending.pop(self, None)
         state.connections.add(self)
         if state.overdue.asleep:
@@ -161,10 +115,7 @@ class Connection(Hosting, asyncio.Protocol):
                 reason = CloseReason.PEER_CLOSED if engine.idle else CloseReason.PEER_LEFT
             engine.close_reason = reason  # for the lines of requests that were under way
         self._end_hosting()
-        self._account()
-        words = self.state.counters.words
-        words[OPEN_2 if engine.multiplexed else OPEN_1] -= 1
-        self.state.counters.carried(engine.requests, engine.glitches, engine.peer_resets)
+        self._end_counting()
         self.write_paused = False
         self.state.wheel.forget(self)
         self.state.connection_closed(self, reason)
@@ -256,98 +207,6 @@ class Connection(Hosting, asyncio.Protocol):
         if not self.engine.multiplexed and (self.engine.backlog or self._half_closed):
             self.state.loop.call_soon(self._go_on)
 
-    # For the server.
-
-    def drain(self, now: float) -> None:
-        """This worker is ending, or has gone a phase further: the engine announces it as the phase wants it."""
-        self.state.part(self.engine, now)
-        if self.state.phase >= Phase.CLOSING:
-            self._part_sockets(now)
-        self._touch()
-        if self.engine.out:
-            self._after()
-
-    @property
-    def idle_since(self) -> float:
-        """Since when it could be closed without breaking off anything; ``inf``: it could not."""
-        return self.engine.idle_since
-
-    @property
-    def leaving(self) -> bool:
-        """It is ending, and nothing is under way on it that would take time."""
-        engine = self.engine
-        return engine.close_reason is not None and engine.idle_since == NEVER and not self._exchanges
-
-    def make_room(self, now: float) -> None:
-        """The worker has too many connections: end an idle one now, a busy one with its response."""
-        # Rule 5 of the house: before an idle close, look once more. What has arrived is served.
-        engine = self.engine
-        engine.evict(now, engine.idle and unread_bytes(self._transport) > 0)
-        self._after()
-
-    def cut(self) -> None:
-        """The server can wait no longer: end what is under way, visibly for the peer, then the connection."""
-        if self._closed:
-            return
-        for exchange in list(self._exchanges.values()):
-            exchange.cut()
-        if self.engine.close_reason is None:
-            self.engine.close_reason = CloseReason.DRAINING if self.engine.idle else CloseReason.CUT
-        self.engine.conclude()
-        self._after()
-        if not self._closed:
-            self._close()
-
-    def abort(self) -> None:
-        """Drop the connection at once."""
-        if not self._closed:
-            self._transport.abort()
-
-    # For the wheel.
-
-    def settle(self, now: float) -> float:
-        """See what became of the bytes written lately; return the next deadline."""
-        self._touched = False
-        if self._closed:
-            return NEVER
-        self._account()
-        engine = self.engine
-        waiting = self._transport.get_write_buffer_size()
-        if waiting == 0:
-            self._stall = None
-            engine.flushed(now)
-            deadline = engine.next_deadline()
-        else:
-            self._watch_stall(waiting, now)
-            deadline = min(engine.next_deadline(), self._stall.deadline if self._stall is not None else NEVER)
-            self._touch()
-        if self._sockets:
-            deadline = min(deadline, self._socket_deadline())
-        return min(deadline, now + HALF_CLOSED_CHECK) if self._half_closed else deadline
-
-    def expire(self, now: float) -> float:
-        """Act on a deadline that may have passed; return the next one."""
-        if self._closed:
-            return NEVER
-        engine = self.engine
-        if self._stall is not None and now >= self._stall.deadline:
-            for stream in list(self._exchanges) or (1,):
-                engine.abandon(stream, CloseReason.WRITE_STALL)
-            engine.close_reason = CloseReason.WRITE_STALL
-            self._reset()
-            return NEVER
-        if self._half_closed and peer_is_dead(self._transport):
-            self.abort()
-            return NEVER
-        self.state.idle_watch.bear_with(engine, now)
-        # Rule 5 of the house: before an idle close, look once more. What has arrived is served.
-        unread = engine.idle and unread_bytes(self._transport) > 0
-        for event in engine.expire(now, unread):
-            self._handle(event)
-        self._expire_sockets(now)
-        self._after()
-        return self.settle(now) if not self._closed else NEVER
-
     # Within.
 
     def _serve(self, events: Sequence[Event], now: float) -> None:
@@ -405,9 +264,7 @@ class Connection(Hosting, asyncio.Protocol):
         """The client has begun with the preface of HTTP/2: another engine takes over, from the first byte on."""
         state = self.state
         self.engine = state.new_http2_engine(now)
-        words = state.counters.words
-        words[OPEN_1] -= 1
-        words[OPEN_2] += 1
+        self._count_change_to_http2()
         if state.phase:
             state.part(self.engine, now)
         self._serve_streams(self.engine.receive(data, now), now)
@@ -472,33 +329,9 @@ class Connection(Hosting, asyncio.Protocol):
             self._wake_writers(relieved)
             relieved.clear()
 
-    def _wind_up(self) -> None:
-        ending = self.engine.ending
-        if self._given_up and self.engine.close_reason is CloseReason.FLOOD:
-            self._cancel_given_up()
-        if ending == Ending.RESET:
-            self._reset()
-        elif ending == Ending.CLOSE:
-            self._close()
-        elif not self._sending_over:
-            self._sending_over = True
-            if self._paused:
-                self._paused = False
-                self._transport.resume_reading()
-            if self._transport.can_write_eof():
-                end_sending(self._transport)
-
     def _tls_object(self) -> ssl.SSLObject | None:
         tls = self._transport.get_extra_info("ssl_object") if self._tls else None
         return tls if isinstance(tls, ssl.SSLObject) else None
-
-    def _close(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.close()
-
-    def _reset(self) -> None:
-        reset_on_close(self._transport)
-        self._transport.abort()
 
     def _regulate(self) -> None:
         """Read from the socket only while there is room for what would come, and for the answer to it."""
@@ -520,36 +353,3 @@ class Connection(Hosting, asyncio.Protocol):
             else:
                 self._transport.resume_reading()
             self._touch()
-
-    def _touch(self) -> None:
-        if not self._touched:
-            self._touched = True
-            self.state.wheel.touched.append(self)
-
-    def _account(self) -> None:
-        """Write down what has changed since the last look: requests taken in, and those under way."""
-        engine, words = self.engine, self.state.counters.words
-        running, before = len(self._exchanges), self._counted_running
-        if engine.requests != self._counted_requests:
-            words[REQUESTS_2 if engine.multiplexed else REQUESTS_1] += engine.requests - self._counted_requests
-            self._counted_requests = engine.requests
-        if self._written != self._counted_written:
-            words[BYTES_OUT] += self._written - self._counted_written
-            self._counted_written = self._written  # the same object, which is no further memory
-        if running != before:
-            self._counted_running = running
-            words[ACTIVE] += bool(running) - bool(before)
-            if engine.multiplexed:
-                words[STREAMS] += running - before
-
-    def _watch_stall(self, waiting: int, now: float) -> None:
-        """Measure progress by what has really left: bytes handed to the transport less those still in it."""
-        left = self._written - waiting
-        if self._stall is None:
-            settings = self.state.settings
-            self._stall = ProgressClock(
-                settings.write_timeout, settings.write_min_rate, settings.write_rate_grace, now
-            )
-        elif left > self._in_kernel:
-            self._stall.moved(left - self._in_kernel, now)
-        self._in_kernel = left

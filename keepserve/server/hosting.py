@@ -1,7 +1,7 @@
 """The exchanges of a connection: from the engine's events to running applications, and back to the engine.
 
-This is the half of a connection that knows applications; ``keepserve.server.connection`` is the half that knows
-the socket.
+This is the part of a connection that knows applications; what stands upon it knows the socket, up to
+``keepserve.server.connection``.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from keepserve.server.connection import RTT_EVERY
+from keepserve.server.counted import RTT_EVERY
 from keepserve.telemetry import counters
 from keepserve.telemetry.counters import METHODS, Tally
 from keepserve.telemetry.reasons import CloseReason
