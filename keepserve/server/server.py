@@ -169,6 +169,7 @@ class Server:
             state.wheel.stop()
             if access is not None:
                 access.close(timeout=1.0)
+            state.write_down()  # what has come since the last tick
             if own_sockets:
                 for sock in sockets:
                     sock.close()

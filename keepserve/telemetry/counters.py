@@ -155,7 +155,7 @@ RTT_SECONDS: Final = _layout.time()
 CLOSED: Final = _layout.block(len(REASONS))
 """Connections closed, by `REASONS`, those that never came about included."""
 CONNECTION_REQUESTS: Final = _layout.block(len(CONNECTION_REQUESTS_BOUNDS) + 1)
-"""Connections closed, by the requests they have carried."""
+"""Connections closed, by the requests they have carried; of `CloseReason.WORKER_DIED` nobody can tell."""
 CONNECTION_REQUESTS_SUM: Final = _layout.word()
 """The sum of those."""
 IDLE_BY_PEER: Final = _layout.block(len(IDLE_BOUNDS) + 1)
@@ -294,14 +294,23 @@ class Counters:
             self._lag_since = now
 
 
+def _micros(seconds: float) -> int:
+    """A sum of seconds as whole microseconds, which can be added up in any order without a difference.
+
+    Floating-point numbers cannot: the total of all workers, added up in another order when one is gone, would now and
+    then be less by its last digit than it was. For Prometheus a total that falls has begun anew: all of it is new.
+    """
+    return round(seconds * 1e6)
+
+
 class Tally:
     """Rows added up, or a copy of one, to be read in peace."""
 
-    __slots__ = ("_seconds", "_words")
+    __slots__ = ("_micros", "_words")
 
     def __init__(self, rows: Iterable[memoryview | bytes] = ()) -> None:
         self._words = array("q", bytes(ROW_WORDS * 8))
-        self._seconds = array("d", bytes(ROW_WORDS * 8))
+        self._micros = array("q", bytes(ROW_WORDS * 8))
         for row in rows:
             self.add(row)
 
@@ -311,7 +320,7 @@ class Tally:
         self._words = array("q", map(int.__add__, self._words, view.cast("q")))
         seconds = view.cast("d")
         for word in SECONDS_WORDS:
-            self._seconds[word] += seconds[word]
+            self._micros[word] += _micros(seconds[word])
             self._words[word] = 0  # its bits mean nothing as an integer
 
     def __getitem__(self, word: int) -> int:
@@ -320,7 +329,7 @@ class Tally:
 
     def seconds(self, word: int) -> float:
         """Read one of `SECONDS_WORDS`."""
-        return self._seconds[word]
+        return self._micros[word] / 1e6
 
     def block(self, start: int, size: int) -> list[int]:
         """Read words that stand beside each other."""
@@ -348,13 +357,17 @@ class Tally:
 
 
 def retire(gone: memoryview, row: memoryview) -> None:
-    """Add a row to that of the workers that are gone, and clear it."""
+    """Add a row to that of the workers that are gone, and clear it.
+
+    Connections it has as open are closed, since the process is gone: who is killed cannot count their end.
+    """
     total, words = gone.cast("B").cast("q"), row.cast("B").cast("q")
     total_seconds, seconds = gone.cast("B").cast("d"), row.cast("B").cast("d")
+    total[_CLOSED_WORDS[CloseReason.WORKER_DIED]] += max(0, words[OPEN_1] + words[OPEN_2])
     for word in range(NOW_END, ROW_WORDS):
         if words[word]:
             if word in SECONDS_WORDS:
-                total_seconds[word] += seconds[word]
+                total_seconds[word] = (_micros(total_seconds[word]) + _micros(seconds[word])) / 1e6
             else:
                 total[word] += words[word]
     row.cast("B")[:] = bytes(ROW_WORDS * 8)

@@ -70,3 +70,5 @@ class CloseReason(enum.Enum):
     """The server is stopping and said so on a response, or closed the idle connection after its grace."""
     CUT = "cut"
     """The server stopped before the exchange was finished: its drain limit had passed."""
+    WORKER_DIED = "worker_died"
+    """The worker's process ended with the connection open: it was killed or crashed. The supervisor counts it."""

@@ -328,6 +328,8 @@ def test_nothing_that_was_counted_is_lost_when_workers_go_and_others_come() -> N
     assert sum(count > 0 for count in before.values()) > 100
     made.free(numbers[0])
     after = _growing(made)
+    died = ("keepserve_connections_closed_total", (("reason", "worker_died"),))
+    assert after.pop(died) - before.pop(died) == 8, "it had these open"
     assert after == pytest.approx(before)
     _, pen = add_worker(made, 103)
     busy(pen)

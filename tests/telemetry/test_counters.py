@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from keepserve.telemetry import counters
@@ -181,6 +183,34 @@ def test_what_a_worker_has_counted_outlives_it() -> None:
     board.free(again)
     assert sum(snapshot(board).total.requests()) == 3
     assert snapshot(board).total.seconds(counters.DURATIONS) == 0.875
+
+
+def test_connections_that_were_open_are_closed_when_their_worker_is_gone() -> None:
+    board = Scoreboard(2)
+    number, pen = worker(board, 11)
+    pen.words[counters.OPEN_1], pen.words[counters.OPEN_2], pen.words[counters.ACCEPTED] = 3, 2, 6
+    pen.closed(CloseReason.PEER_CLOSED)
+    board.free(number)
+    total = snapshot(board).total
+    closed = {reason: count for reason, count in total.closed().items() if count}
+    assert closed == {CloseReason.PEER_CLOSED: 1, CloseReason.WORKER_DIED: 5}
+    assert sum(closed.values()) == total[counters.ACCEPTED]
+
+
+def test_sums_of_seconds_do_not_fall_when_rows_are_added_up_in_another_order() -> None:
+    source = random.Random(1)
+    for _ in range(100):
+        board = Scoreboard(5)
+        numbers = []
+        for pid in range(1, 6):
+            number, pen = worker(board, pid)
+            pen.seconds[counters.DURATIONS] = source.uniform(0, 300)
+            numbers.append(number)
+        source.shuffle(numbers)
+        before = snapshot(board).total.seconds(counters.DURATIONS)
+        for number in numbers:
+            board.free(number)
+            assert snapshot(board).total.seconds(counters.DURATIONS) == before
 
 
 def test_rows_of_neighbours_do_not_touch() -> None:

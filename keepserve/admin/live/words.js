@@ -28,10 +28,11 @@ const REASONS = {
   evicted: "Its room was needed",
   draining: "The server or worker is stopping",
   cut: "Cut off: the drain's time was over",
+  worker_died: "Its worker was killed or crashed",
 };
 
 // Closes that somebody should look into; all others are ordinary life.
-const ALARMS = new Set(["idle_timeout", "app_failed", "app_framing", "flood", "evicted", "cut"]);
+const ALARMS = new Set(["idle_timeout", "app_failed", "app_framing", "flood", "evicted", "cut", "worker_died"]);
 
 // The phases of a stop, in their order.
 const PHASES = {
