@@ -47,6 +47,8 @@ class Books:
     """Answers to health checks."""
     balanced: int = 0
     """Answers from the balancer, its own among them."""
+    under_way: int = 0
+    """Requests to the balancer that have no answer yet."""
     sent: int = 0
     """Bytes sent to the server past the balancer,"""
     received: int = 0
@@ -82,6 +84,7 @@ class Client:
         books = self._books
         length = f"Content-Length: {size}\r\n" if size or method in ("POST", "PUT", "PATCH") else ""
         head = f"{method} {path} HTTP/1.1\r\nHost: exact.test\r\n{fields}{length}\r\n"
+        books.under_way += not self._direct
         try:
             async with asyncio.timeout(PATIENCE):
                 reader = await self.write(head.encode() + bytes(size))
@@ -91,6 +94,8 @@ class Client:
             self._connection = ""  # it was not the client who ended it
             self.close()
             return False
+        finally:
+            books.under_way -= not self._direct
         books.balanced += not self._direct
         if status == 502:
             books.unanswered[method] += 1
@@ -148,9 +153,16 @@ class Client:
                 self._books.ended.add(self._connection)
 
 
-async def mixed(client: Client, source: random.Random, requests: int, over: asyncio.Event) -> None:
-    """Send mixed requests until it is ``over``, at most so many, and so fewer and fewer with time."""
+async def mixed(
+    client: Client, source: random.Random, requests: int, over: asyncio.Event, gate: asyncio.Event | None = None
+) -> None:
+    """Send mixed requests until it is ``over``, at most so many, and so fewer and fewer with time.
+
+    With a ``gate`` only while that is set.
+    """
     for number in range(requests):
+        if gate is not None:
+            await gate.wait()
         if over.is_set():
             return
         method = source.choice(METHODS)

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -27,8 +26,6 @@ class Worker:
         self.dying = False
         self.events = 0
         """Requests begun, and requests ended."""
-        self.held: Counter[str] = Counter()
-        """Requests that are never answered, by method."""
 
 
 WORKER = Worker()
@@ -45,7 +42,9 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     WORKER.events += 1
     _, kind, *number = scope["path"].split("/")
     if WORKER.dying or kind == "die":
-        WORKER.held[scope["method"]] += 1
+        balanced = any(name == b"x-forwarded-for" for name, _ in scope["headers"])
+        told = {"pid": os.getpid(), "method": scope["method"], "balanced": balanced}
+        os.write(sys.stderr.fileno(), f"held: {json.dumps(told)}\n".encode())
         if WORKER.dying:
             await asyncio.get_running_loop().create_future()
         WORKER.dying = True
@@ -82,15 +81,12 @@ async def _answer(kind: str, number: int, scope: dict[str, Any], receive: Receiv
 
 
 async def _die() -> None:
-    """Tell on standard error what is not going to be answered, then end as if by the kernel."""
+    """End as if by the kernel, when SIGUSR2 says that nothing more will come, and what has come has settled."""
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, told.set)
+    await told.wait()
     quiet, seen = 0, WORKER.events
     while quiet < QUIET_TURNS:
         await asyncio.sleep(TURN)
-        if quiet == QUIET_TURNS - 1:
-            # The last looks at the sockets are a moment before the end, and not a fiftieth of a second.
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
         quiet, seen = (quiet + 1 if WORKER.events == seen else 0), WORKER.events
-    told = json.dumps({"pid": os.getpid(), "held": WORKER.held})
-    os.write(sys.stderr.fileno(), f"dying: {told}\n".encode())
     os.kill(os.getpid(), signal.SIGKILL)

@@ -101,7 +101,6 @@ def test_combined_has_dashes_for_what_is_not_there() -> None:
         ("close_reason", {"close_reason": CloseReason.MAX_REQUESTS}, "max_requests"),
         ("header:x-tenant", {"fields": ((b"x-tenant", b"acme"),)}, "acme"),
         ("header:x-tenant", {}, "-"),
-        ("pid", {}, str(os.getpid())),
         ("time_epoch", {}, "1795000000.250"),
         ("time_iso", {}, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(int(NOON))) + ".250Z"),
         ("time", {}, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(int(NOON)))),
@@ -110,6 +109,10 @@ def test_combined_has_dashes_for_what_is_not_there() -> None:
 def test_a_field_shows(field: str, facts: dict[str, Any], shown: str) -> None:
     served_at = {"duration": 0.0, **facts}
     assert line(f"<{{{field}}}>", **served_at) == f"<{shown}>\n"
+
+
+def test_the_pid_is_the_workers() -> None:
+    assert line("{pid}") == f"{os.getpid()}\n"
 
 
 def test_every_field_that_may_be_asked_for_is_there() -> None:
