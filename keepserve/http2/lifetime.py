@@ -8,7 +8,8 @@ PING, SETTINGS, WINDOW_UPDATE and the like are no activity: the idle clock runs 
 was done and everything flushed to the next HEADERS.
 
 Memory: an idle engine has 2.6 KiB at first (``tests/http2/test_memory.py``) and its HPACK table fills to 10 KiB with
-use; with all that the server keeps for it, a connection that has served a request has 6 KiB (``tests.bench.memory``).
+use; with all that the server keeps for it, a connection that has served a request has 6 KiB (measured
+by ``tests.bench``).
 """
 
 from __future__ import annotations

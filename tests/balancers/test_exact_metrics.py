@@ -86,7 +86,7 @@ class Run:
         return Counter(held["method"] for held in self._held())
 
     def _settled(self) -> bool:
-        return self.books.under_way == sum(held["balanced"] for held in self._held())
+        return self.books.under_way == sum(bool(held["balanced"]) for held in self._held())
 
     def _held(self) -> list[dict[str, Any]]:
         return [json.loads(told) for told in re.findall(r"^held: (\{.*\})$", self._server.stderr, re.MULTILINE)]

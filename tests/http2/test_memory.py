@@ -1,6 +1,6 @@
 """What the native engine keeps, in bytes: for an idle connection, an open stream, an upload, and one that is over.
 
-The bounds are those its docstrings state. ``python -m tests.bench.memory`` measures a whole worker.
+The bounds are those its docstrings state. ``python -m tests.bench --only "memory/*"`` measures a whole worker.
 """
 
 from __future__ import annotations
