@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import gc
+import signal
 from typing import Any
 
 import pytest
 
 from tests.shares import Shares, shares
+
+
+def pytest_configure() -> None:
+    """A shell that starts us in the background has us ignore SIGINT; whatever we start would ignore it, too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
