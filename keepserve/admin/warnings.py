@@ -15,7 +15,7 @@ from keepserve.config.durations import format_duration, plain_seconds
 from keepserve.config.settings import Settings
 from keepserve.telemetry import counters
 from keepserve.telemetry.counters import IDLE_BOUNDS, RESTARTS
-from keepserve.telemetry.idle import round_timeout
+from keepserve.telemetry.idle import as_late_as, round_timeout
 from keepserve.telemetry.reasons import CloseReason
 
 ALARMING_CLOSES, ALARMING_SHARE = 5, 0.1
@@ -111,7 +111,7 @@ def _of_idle_connections(reading: Reading, document: dict[str, Any]) -> Iterator
         if is_late
     )  # fmt: skip
     closes = f"We closed {_count(by_us, 'idle connection')} before the balancer did"
-    if seen >= settings.keep_alive_timeout * 0.98:
+    if seen and as_late_as(seen, settings.keep_alive_timeout):
         begin = closes if by_us else "The balancer closes idle connections as late as we do"
         yield (
             f"{begin}: its idle timeout looks like {_seconds(seen)}, and {ours}. {harm} Set {_cure(settings, seen)}."

@@ -18,7 +18,7 @@ from keepserve.config import Settings
 from keepserve.config.durations import format_duration, plain_seconds
 from keepserve.server.wheel import TICK, Wheel
 from keepserve.telemetry.counters import LB_IDLE_1, LB_IDLE_2, Counters
-from keepserve.telemetry.idle import RESOLUTION, SURE, Cluster, IdleTimes, round_timeout
+from keepserve.telemetry.idle import RESOLUTION, SURE, Cluster, IdleTimes, as_late_as, round_timeout
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.telemetry.scoreboard import SAID_IDLE, SAID_IDLE_TIMEOUT, Seat
 from keepserve.wire.engine import NEVER, Engine, Limits
@@ -163,7 +163,7 @@ class IdleWatch:
 
     @property
     def _edge(self) -> float:
-        """From here on a peer's idle timeout is not below ours, as exactly as it can be told."""
+        """From here on a peer's idle timeout may be as long as ours."""
         return self._keep_alive * 0.98 - RESOLUTION
 
     def _note(self, version: str) -> None:
@@ -181,7 +181,7 @@ class IdleWatch:
 
     def _judge(self, now: float) -> None:
         found = self.idle_timeout()
-        if found is not None and found.seconds >= self._edge:
+        if found is not None and as_late_as(found.seconds, self._keep_alive):
             if self._may_say(SAID_IDLE_TIMEOUT, now):
                 self._common[SAID_IDLE] = self._common[SAID_IDLE_TIMEOUT]
                 self._say_timeout(round_timeout(found.seconds))

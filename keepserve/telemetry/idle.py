@@ -131,6 +131,15 @@ class IdleTimes:
         return sum(map(float.__mul__, _MIDDLES[start:end], map(float, counts))) / sum(counts)
 
 
+def as_late_as(seconds: float, ours: float) -> bool:
+    """Whether a timeout that shows is not shorter than ours.
+
+    It is known to 2 %, which is more than lies between a long timeout and ours above it: 900 s and 920. What somebody
+    most likely wrote tells them apart.
+    """
+    return round_timeout(seconds) >= ours - RESOLUTION
+
+
 def round_timeout(seconds: float) -> float:
     """The number somebody most likely wrote into a configuration, at most 2 % away: 350 for 347.8."""
     for step in (3600, 600, 300, 100, 60, 50, 30, 10, 5, 1, 0.5):

@@ -292,6 +292,27 @@ def test_a_balancer_that_closes_when_we_do_is_warned_of(caplog: pytest.LogCaptur
     test()
 
 
+@pytest.mark.parametrize("timeout", [60.0, 75.0, 180.0, 350.0, 600.0, 900.0, 1800.0, 3600.0, 4000.0])
+@pytest.mark.parametrize("late", [0.0, 0.3])
+def test_a_balancer_in_order_is_not_warned_of_however_long_it_waits(
+    timeout: float, late: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    @in_loop
+    async def test() -> None:
+        worker = Worker(lb_idle_timeout=timeout)
+        clients = await used(worker, 30)
+        worker.tick(timeout + late)
+        for client in clients:
+            client.eof()
+        await turns()
+        worker.live(3)
+        assert counts(worker) == (30, 0)
+        assert found(caplog)
+        assert not warnings(caplog)
+
+    test()
+
+
 def test_a_balancer_that_closes_first_is_not_blamed_for_a_few_others(caplog: pytest.LogCaptureFixture) -> None:
     @in_loop
     async def test() -> None:
