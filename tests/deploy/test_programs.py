@@ -139,5 +139,6 @@ def test_the_manifests_are_of_kubernetes_schemas(version: str) -> None:
 def test_no_file_speaks_of_this_machine() -> None:
     for file in DEPLOY.rglob("*"):
         if file.is_file():
-            assert str(ROOT) not in file.read_text()
-            assert not re.search(r"/root/|/tmp/.+/", file.read_text()), file
+            content = file.read_bytes()
+            assert str(ROOT).encode() not in content
+            assert file.suffix == ".png" or not re.search(rb"/root/|/tmp/.+/", content), file
