@@ -14,8 +14,12 @@ from typing import TypeVar
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-REAL = ("bench", "balancers", "hostile", "process", "system", "apps", "clients", "admin", "grpc", "deploy")
+REAL = ("balancers", "bench", "hostile", "process", "system", "apps", "clients", "admin", "grpc", "deploy")
 """Folders of tests of the first kind. What takes longest comes first: nobody is to wait for it at the end."""
+
+WHOLE = ("balancers",)
+"""Folders that one process runs from end to end: each of their modules keeps a machine busy, and two at once would
+measure each other."""
 
 SHARE = 50
 """How many tests of a module that only computes are handed over at once."""
@@ -27,7 +31,9 @@ def shares(tests: Iterable[Test], name: Callable[[Test], str]) -> list[list[Test
     """What stays together, in the order it is to begin; ``name`` gives the node id of a test."""
     modules: dict[str, list[Test]] = {}
     for test in tests:
-        modules.setdefault(name(test).partition("::")[0], []).append(test)
+        path = name(test).partition("::")[0]
+        folder = path.split("/")[1]
+        modules.setdefault(f"tests/{folder}/" if folder in WHOLE else path, []).append(test)
     waiting: list[tuple[int, list[Test]]] = []
     computing: list[list[Test]] = []
     for path, module in modules.items():

@@ -51,3 +51,8 @@ def test_every_test_is_in_one_share() -> None:
 
 def test_a_part_of_the_suite_without_servers_keeps_its_order() -> None:
     assert sizes(cut(("wire/test_b.py", 2), ("asgi/test_a.py", 1))) == [("wire/test_b.py", 2), ("asgi/test_a.py", 1)]
+
+
+def test_balancers_never_run_beside_each_other() -> None:
+    dealt = cut(("balancers/test_a.py", 3), ("apps/test_b.py", 1), ("balancers/test_c.py", 2))
+    assert sizes(dealt) == [("balancers/test_a.py", 5), ("apps/test_b.py", 1)]

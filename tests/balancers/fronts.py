@@ -207,7 +207,7 @@ _HTTPD_PLACES = ("/usr/lib/apache2/modules", "/usr/lib64/httpd/modules", "/usr/l
 
 
 # That a server refuses connections while it is replaced, and that health checks found out.
-_HTTPD_HARMLESS = ("Connection refused: AH00957: ", "AH00959: ", "AH01114: ", "AH03251: ", "AH03252: ")
+_HTTPD_HARMLESS = ("Connection refused: AH00957: ", "AH00959: ", "AH00940: ", "AH01114: ", "AH03251: ", "AH03252: ")
 
 
 @contextlib.contextmanager
