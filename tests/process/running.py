@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.support import serving
+from tests.support.programs import free_port as free_port
 from tests.support.serving import ROOT
 
 PATIENCE = 10.0
@@ -131,14 +132,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return not Path("/proc/self/stat").exists()
-
-
-def free_port() -> int:
-    """A port of the loopback that is free now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def can_bind(port: int) -> bool:

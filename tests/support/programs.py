@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import signal
 import socket
 import subprocess
@@ -16,10 +17,16 @@ LOG_SHOWN = 3000
 
 
 def free_port() -> int:
-    """A TCP port of this machine that nobody had a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A TCP port of this machine that nobody had a moment ago.
+
+    It is none that the kernel gives out itself (from 32768 on): the hundreds of connections of a test beside this one
+    might get it before the program that is to listen there.
+    """
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.contextmanager
