@@ -104,7 +104,7 @@ def escape_targets(raw: list[bytes]) -> list[str]:
 
 def milliseconds(duration: float) -> str:
     """Seconds as milliseconds with one decimal: ``1.3``."""
-    tenths = int(duration * 10_000)
+    tenths = int(duration * 10_000 + 1e-6)
     return TENTHS[tenths] if 0 <= tenths < 1000 else f"{duration * 1000:.1f}"
 
 
@@ -228,7 +228,7 @@ class TextLines:
             if now != second:
                 second = now
                 stamp = time.strftime("%Y-%m-%d %H:%M:%S ", time.localtime(now)) if self._stamped else ""
-            took = int((ended - started) * 10_000)
+            took = int((ended - started) * 10_000 + 1e-6)
             took_text = tenths[took] if 0 <= took < 1000 else milliseconds(ended - started)
             lines.append(
                 f'{stamp}{words[client]} - "{methods[method]} {target} {versions[version][status]} '
