@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from keepserve.config.problems import ConfigError, Problem
@@ -26,7 +26,8 @@ class BindAddress:
     """One address to listen on; ``kind`` says which of the other fields count.
 
     ``host`` is a name or a literal without brackets, empty for every interface. ``str()`` is the form that
-    `parse_bind` reads. ``passed`` is the name under which a service manager passed the descriptor.
+    `parse_bind` reads. ``passed`` is the name under which a service manager passed the descriptor, ``option`` the
+    one by which to choose another address, where that is not one of those for the server's own.
     """
 
     kind: Literal["tcp", "unix", "fd"]
@@ -35,6 +36,7 @@ class BindAddress:
     path: str = ""
     fd: int = -1
     passed: str | None = field(default=None, compare=False)
+    option: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         if self.kind == "unix":
@@ -113,11 +115,8 @@ def admin_address(settings: Settings) -> BindAddress | None:
                 ("admin",),
             )
         )
-    if found.kind == "unix":
-        return found
-    if not found.host:
-        return BindAddress("tcp", host="127.0.0.1", port=found.port)
-    if not (settings.admin_allow_public or is_loopback(found.host)):
+    found = replace(on_loopback(found), option="--admin")
+    if found.kind == "tcp" and not (settings.admin_allow_public or is_loopback(found.host)):
         raise ConfigError(
             Problem(
                 f"{found} can be reached by other machines (--admin), and whoever reaches it sees how the server is "
@@ -126,6 +125,13 @@ def admin_address(settings: Settings) -> BindAddress | None:
             )
         )
     return found
+
+
+def on_loopback(address: BindAddress) -> BindAddress:
+    """The address, with this machine's own where none is named."""
+    if address.kind == "tcp" and not address.host:
+        return replace(address, host="127.0.0.1")
+    return address
 
 
 def is_loopback(host: str) -> bool:

@@ -46,7 +46,10 @@ _TCP_KEEPIDLE = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE",
 
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
-    """What one ``bind(2)`` takes. A name may stand for several; ``spare`` tells that one less is no failure."""
+    """What one ``bind(2)`` takes. A name may stand for several; ``spare`` tells that one less is no failure.
+
+    ``option`` is as in `BindAddress`.
+    """
 
     family: socket.AddressFamily
     host: str
@@ -54,6 +57,7 @@ class _Endpoint:
     scope: int
     spare: bool
     group: int
+    option: str
 
     @property
     def sockaddr(self) -> tuple[str, int] | tuple[str, int, int, int]:
@@ -74,8 +78,10 @@ class UnixListener(socket.socket):
     _owner = -1
     _lock = -1
 
-    def claim(self, path: str, permissions: int) -> None:
+    def claim(self, path: str, permissions: int, option: str = "") -> None:
         """Bind to ``path`` with file mode ``permissions``; a stale socket of an earlier server is replaced.
+
+        ``option`` is the one to choose another path by, where that is not the usual one.
 
         Raises BindError when another process has the path or it is something else than a socket, OSError
         when the system refuses.
@@ -83,9 +89,9 @@ class UnixListener(socket.socket):
         path = os.path.abspath(path)
         self._lock = acquire_lock(path + ".lock")
         if self._lock < 0:
-            raise BindError(f"unix:{path} is taken: another keepserve holds {path}.lock; {_unix_cure(path)}.")
+            raise BindError(f"unix:{path} is taken: another keepserve holds {path}.lock; {_unix_cure(option)}.")
         self._owner, self._path = os.getpid(), path
-        _remove_stale(path)
+        _remove_stale(path, option)
         # Nobody may connect in the moment between bind and chmod.
         umask = os.umask(0o177)
         try:
@@ -131,7 +137,7 @@ def bind_sockets(settings: Settings, environ: MutableMapping[str, str] = os.envi
 
         for address in wanted:
             if address.kind == "unix":
-                keep(_bind_unix(address.path, settings.uds_permissions))
+                keep(_bind_unix(address, settings.uds_permissions))
             elif address.kind == "fd":
                 keep(_take_over(address))
         for sock in _bind_tcp([address for address in wanted if address.kind == "tcp"]):
@@ -150,20 +156,14 @@ def bind_admin(settings: Settings) -> list[socket.socket]:
         return []
     with contextlib.ExitStack() as undo:
         sockets: list[socket.socket] = []
-        try:
-            if address.kind == "unix":
-                found: Iterable[socket.socket] = [_bind_unix(address.path, settings.uds_permissions)]
-            else:
-                found = _bind_tcp([address])
-            for sock in found:
-                undo.callback(sock.close)
-                sockets.append(sock)
-                _listen_for_admin(sock, address, settings)
-        except BindError as error:
-            message = str(error)
-            for options in ("--port or --bind", "--host or --bind", "--uds or --bind"):
-                message = message.replace(options, "--admin")
-            raise BindError(message) from None
+        if address.kind == "unix":
+            found: Iterable[socket.socket] = [_bind_unix(address, settings.uds_permissions)]
+        else:
+            found = _bind_tcp([address])
+        for sock in found:
+            undo.callback(sock.close)
+            sockets.append(sock)
+            _listen_for_admin(sock, address, settings)
         undo.pop_all()
     return sockets
 
@@ -179,7 +179,7 @@ def _listen_for_admin(sock: socket.socket, address: BindAddress, settings: Setti
             sock.listen(ADMIN_BACKLOG)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise BindError(taken(host_port(host, port), port)) from None
+                raise BindError(taken(host_port(host, port), port, address.option)) from None
             raise
     else:
         sock.listen(ADMIN_BACKLOG)
@@ -254,6 +254,7 @@ def _resolve(address: BindAddress, group: int) -> list[_Endpoint]:
             scope=int(sockaddr[3]) if len(sockaddr) == 4 else 0,
             spare=len(unique) > 1,
             group=group,
+            option=address.option,
         )
         for family, sockaddr in unique
     ]
@@ -281,20 +282,24 @@ def _bind_endpoint(endpoint: _Endpoint, port: int, everything: list[_Endpoint]) 
 def _tcp_failure(endpoint: _Endpoint, port: int, error: OSError) -> BindError:
     where = host_port(endpoint.host, port)
     if error.errno == errno.EADDRINUSE:
-        return BindError(taken(where, port))
+        return BindError(taken(where, port, endpoint.option))
     if error.errno in (errno.EACCES, errno.EPERM):
-        cure = "a port below 1024 needs root or CAP_NET_BIND_SERVICE; choose a higher --port or --bind"
+        cure = "a port below 1024 needs root or CAP_NET_BIND_SERVICE; choose a higher "
+        cure += endpoint.option or "--port or --bind"
         return BindError(f"{where} is forbidden to this user: {cure}.")
     if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
         cure = "choose one that it has, or 0.0.0.0 for all"
-        return BindError(f"{where} is not an address of this machine: {cure} (--host or --bind).")
+        return BindError(
+            f"{where} is not an address of this machine: {cure} ({endpoint.option or '--host or --bind'})."
+        )
     return BindError(f"{where} cannot be bound: {error.strerror or error}.")
 
 
-def taken(where: str, port: int) -> str:
-    """The sentence for an address in use: who to look for, and what to do."""
+def taken(where: str, port: int, option: str = "") -> str:
+    """The sentence for an address in use: who to look for, and what to do; ``option`` as in `BindAddress`."""
     finder = f"lsof -nP -iTCP:{port} -sTCP:LISTEN" if sys.platform == "darwin" else f"ss -ltnp sport = :{port}"
-    return f'{where} is taken: "{finder}" shows by whom; stop that process, or choose another --port or --bind.'
+    option = option or "--port or --bind"
+    return f'{where} is taken: "{finder}" shows by whom; stop that process, or choose another {option}.'
 
 
 def _tell_of_host_and_port(settings: Settings, passed: int) -> None:
@@ -350,28 +355,29 @@ def _connected(sock: socket.socket) -> bool:
     return True
 
 
-def _bind_unix(path: str, permissions: int) -> socket.socket:
+def _bind_unix(address: BindAddress, permissions: int) -> socket.socket:
     sock = UnixListener(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.claim(path, permissions)
+        sock.claim(address.path, permissions, address.option)
     except BaseException as error:
         sock.close()
         if isinstance(error, OSError):
             raise BindError(
-                f"unix:{path} cannot be bound: {error.strerror or error}; "
+                f"{address} cannot be bound: {error.strerror or error}; "
                 "choose a short path in a directory that exists and that this user may write to."
             ) from None
         raise
     return sock
 
 
-def _remove_stale(path: str) -> None:
+def _remove_stale(path: str, option: str) -> None:
     try:
         status = os.lstat(path)
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(status.st_mode):
-        raise BindError(f"unix:{path} exists and is not a socket: remove it, or choose another --uds or --bind.")
+        option = option or "--uds or --bind"
+        raise BindError(f"unix:{path} exists and is not a socket: remove it, or choose another {option}.")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
@@ -383,9 +389,9 @@ def _remove_stale(path: str) -> None:
             return
         except OSError:
             pass  # a full backlog, another type of socket, no permission: somebody's, not ours to remove
-    raise BindError(f"unix:{path} is taken: another process listens there; {_unix_cure(path)}.")
+    raise BindError(f"unix:{path} is taken: another process listens there; {_unix_cure(option)}.")
 
 
-def _unix_cure(path: str) -> str:
+def _unix_cure(option: str) -> str:
     finder = "lsof -U" if sys.platform == "darwin" else "ss -lxp"
-    return f'"{finder}" shows which; stop it, or choose another --uds or --bind'
+    return f'"{finder}" shows which; stop it, or choose another {option or "--uds or --bind"}'
