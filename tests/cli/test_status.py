@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from keepserve.admin.document import status as document_of
 from keepserve.cli import main
-from keepserve.cli.status import Unreachable, fetch, read_address, watch
+from keepserve.cli.status_client import Unreachable, fetch, read_address, watch
 from keepserve.cli.status_view import line, screen
 from keepserve.config import ConfigError, Settings
 from keepserve.server.addresses import BindAddress
