@@ -11,24 +11,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from keepserve.admin.reading import Reading
-from keepserve.config.durations import format_duration, plain_seconds
-from keepserve.config.settings import Settings
+from keepserve.config.durations import format_duration
+from keepserve.server.tls import EXPIRES_SOON
 from keepserve.telemetry import counters
 from keepserve.telemetry.counters import IDLE_BOUNDS, RESTARTS
-from keepserve.telemetry.idle import as_late_as, round_timeout
+from keepserve.telemetry.idle import alarming, as_late_as, options_to_outlast, round_timeout
 from keepserve.telemetry.reasons import CloseReason
-
-ALARMING_CLOSES, ALARMING_SHARE = 5, 0.1
-"""Idle closes of ours that are no accident any more, if they are so large a part of all late ones."""
 
 ALARMING_LAG = 0.25
 """Seconds. A loop that comes so late has been blocked by the application."""
 
 STOPPED_LOOP = 5.0
 """Seconds without a beat after which a loop is said to stand still; beats come once a second."""
-
-EXPIRY_DAYS = 14
-"""Days before a certificate expires from which that is said."""
 
 SPREAD_FACTOR, SPREAD_LEAST = 1.5, 20
 """A worker has too many connections with so many times the mean, and so many more than another."""
@@ -77,7 +71,7 @@ def _of_the_certificate(document: dict[str, Any]) -> Iterator[str]:
     when = datetime.datetime.fromtimestamp(expires, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     if left <= 0:
         yield f"The certificate has expired ({when}): put a new one in its place and send SIGHUP."
-    elif left <= EXPIRY_DAYS * _DAY:
+    elif left <= EXPIRES_SOON * _DAY:
         days = _count(int(left / _DAY), "day")
         yield f"The certificate expires in {days} ({when}): put a new one in its place and send SIGHUP."
 
@@ -114,9 +108,10 @@ def _of_idle_connections(reading: Reading, document: dict[str, Any]) -> Iterator
     if seen and as_late_as(seen, settings.keep_alive_timeout):
         begin = closes if by_us else "The balancer closes idle connections as late as we do"
         yield (
-            f"{begin}: its idle timeout looks like {_seconds(seen)}, and {ours}. {harm} Set {_cure(settings, seen)}."
+            f"{begin}: its idle timeout looks like {_seconds(seen)}, and {ours}. {harm} "
+            f"Set {options_to_outlast(seen, settings)}."
         )
-    elif by_us >= ALARMING_CLOSES and by_us >= ALARMING_SHARE * (by_us + by_peer):
+    elif alarming(by_us, by_peer):
         yield (
             f"{closes}: lb_idle_timeout is {_seconds(settings.lb_idle_timeout)}, and {ours}. {harm} "
             "Set --lb-idle-timeout to what the balancer really has; if clients connect directly, say --lb none."
@@ -125,16 +120,8 @@ def _of_idle_connections(reading: Reading, document: dict[str, Any]) -> Iterator
         yield (
             f"The balancer's idle timeout looks like {_seconds(seen)}, lb_idle_timeout is "
             f"{_seconds(settings.lb_idle_timeout)}: that leaves {_seconds(settings.keep_alive_timeout - seen)} until "
-            f"we close ({ours}). Set {_cure(settings, seen)}."
+            f"we close ({ours}). Set {options_to_outlast(seen, settings)}."
         )
-
-
-def _cure(settings: Settings, seconds: float) -> str:
-    cure = f"--lb-idle-timeout {plain_seconds(seconds)}"
-    if settings.keep_alive_timeout != settings.lb_idle_timeout + settings.keep_alive_margin:
-        # Somebody has chosen it: then it does not follow by itself.
-        cure += f" and --keep-alive-timeout {plain_seconds(seconds + settings.keep_alive_margin)}"
-    return cure
 
 
 def _of_events(reading: Reading, document: dict[str, Any]) -> Iterator[str]:

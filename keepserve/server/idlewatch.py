@@ -15,10 +15,19 @@ import os
 from collections.abc import Callable
 
 from keepserve.config import Settings
-from keepserve.config.durations import format_duration, plain_seconds
+from keepserve.config.durations import format_duration
 from keepserve.server.wheel import TICK, Wheel
 from keepserve.telemetry.counters import LB_IDLE_1, LB_IDLE_2, Counters
-from keepserve.telemetry.idle import RESOLUTION, SURE, Cluster, IdleTimes, as_late_as, round_timeout
+from keepserve.telemetry.idle import (
+    RESOLUTION,
+    SURE,
+    Cluster,
+    IdleTimes,
+    alarming,
+    as_late_as,
+    options_to_outlast,
+    round_timeout,
+)
 from keepserve.telemetry.reasons import CloseReason
 from keepserve.telemetry.scoreboard import SAID_IDLE, SAID_IDLE_TIMEOUT, Seat
 from keepserve.wire.engine import NEVER, Engine, Limits
@@ -34,13 +43,6 @@ REPEAT_INTERVAL = 3600.0
 CLAIM_TIME = 0.5
 """Seconds between a worker's claim to a warning and the warning, in which a sibling that has seen the word free at
 the same moment overwrites the claim, and so takes it over: of all who claim, the last one speaks."""
-
-ALARMING = 5
-"""Idle closes of ours that are no accident any more,"""
-
-ALARMING_SHARE = 0.1
-"""if they are so large a part of all closes after half of ``keep_alive_timeout`` or more: a balancer with its clock
-in order leaves us none, and clients beside it (monitoring, a colleague's browser) a few."""
 
 PATIENT = 4
 """Connections of a worker that are kept longer at one time, and one in how many that we would close."""
@@ -192,7 +194,7 @@ class IdleWatch:
     def _alarming(self) -> bool:
         """We close too many idle connections for there to be a balancer that closes them first."""
         ours, theirs = self._ours.count, self._peers["1.1"].above(self._keep_alive / 2)
-        return ours >= ALARMING and ours >= ALARMING_SHARE * (ours + theirs)
+        return alarming(ours, theirs)
 
     def _may_say(self, word: int, now: float) -> bool:
         """Claim the warning, or find that an earlier claim of ours has stood: then say it."""
@@ -208,17 +210,13 @@ class IdleWatch:
 
     def _say_timeout(self, seconds: float) -> None:
         s = self._settings
-        cure = f"--lb-idle-timeout {plain_seconds(seconds)}"
-        if s.keep_alive_timeout != s.lb_idle_timeout + s.keep_alive_margin:
-            # Somebody has chosen it: then it does not follow by itself.
-            cure += f" and --keep-alive-timeout {plain_seconds(seconds + s.keep_alive_margin)}"
         logger.warning(
             "%s; its idle timeout looks like %s, keep_alive_timeout is %s; set %s. Until then a request that is sent "
             "as we close gets a 502.",
             self._what_we_do(),
             format_duration(seconds),
             format_duration(s.keep_alive_timeout),
-            cure,
+            options_to_outlast(seconds, s),
         )
 
     def _say_unknown(self) -> None:

@@ -14,6 +14,9 @@ from array import array
 from itertools import accumulate
 from typing import NamedTuple
 
+from keepserve.config.durations import plain_seconds
+from keepserve.config.settings import Settings
+
 SHORTEST = 0.25
 """Seconds. A connection that was idle for less was not closed by a clock, but because nobody wanted it any more."""
 
@@ -129,6 +132,31 @@ class IdleTimes:
     def _mean(self, start: int, end: int) -> float:
         counts = self._counts[start:end]
         return sum(map(float.__mul__, _MIDDLES[start:end], map(float, counts))) / sum(counts)
+
+
+ALARMING = 5
+"""Idle closes of ours that are no accident any more,"""
+
+ALARMING_SHARE = 0.1
+"""if they are so large a part of all closes after half of ``keep_alive_timeout`` or more: a balancer with its clock
+in order leaves us none, and clients beside it (monitoring, a colleague's browser) a few."""
+
+
+def alarming(ours: int, theirs: int) -> bool:
+    """Whether we close too many idle connections for there to be a balancer that closes them first.
+
+    ``theirs`` are those that peers closed after half of ``keep_alive_timeout`` or more.
+    """
+    return ours >= ALARMING and ours >= ALARMING_SHARE * (ours + theirs)
+
+
+def options_to_outlast(seconds: float, settings: Settings) -> str:
+    """The options that make keepserve outlast a balancer whose idle timeout is this, as they are to be written."""
+    options = f"--lb-idle-timeout {plain_seconds(seconds)}"
+    if settings.keep_alive_timeout != settings.lb_idle_timeout + settings.keep_alive_margin:
+        # Somebody has chosen it: then it does not follow by itself.
+        options += f" and --keep-alive-timeout {plain_seconds(seconds + settings.keep_alive_margin)}"
+    return options
 
 
 def as_late_as(seconds: float, ours: float) -> bool:

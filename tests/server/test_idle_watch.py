@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from keepserve.server.idlewatch import ALARMING, CLAIM_TIME, ENOUGH_SHOWN, PATIENCE, PATIENT, REPEAT_INTERVAL
+from keepserve.server.idlewatch import CLAIM_TIME, ENOUGH_SHOWN, PATIENCE, PATIENT, REPEAT_INTERVAL
 from keepserve.telemetry.counters import IDLE_BOUNDS, IDLE_BY_PEER, IDLE_BY_US, Tally
+from keepserve.telemetry.idle import ALARMING
 from keepserve.telemetry.scoreboard import SAID_IDLE, Scoreboard
 from tests.http2.frames import get as get2
 from tests.http2.frames import goaway
