@@ -11,9 +11,10 @@ import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
 
-from keepserve.admin import derived, figures
+from keepserve.admin import figures
 from keepserve.admin.families import Buckets, Family, Mean, Series, Value
 from keepserve.admin.reading import Reading
+from keepserve.process.loops import loop_name
 from keepserve.server.phases import Phase
 from keepserve.telemetry import counters
 from keepserve.telemetry.counters import (
@@ -37,6 +38,7 @@ from keepserve.telemetry.scoreboard import (
     RELOADS_FAILED,
     RUNNING,
     STAGE,
+    STAGES,
     STOP_BEGAN,
     WorkerView,
 )
@@ -44,9 +46,19 @@ from keepserve.telemetry.scoreboard import (
 _HTTP1, _HTTP2 = ("http1",), ("http2",)
 
 
+def _known(value: float | None) -> float:
+    """The value; NaN, which is what Prometheus has for not known, for None."""
+    return math.nan if value is None else value
+
+
 def _total(read: Callable[[Tally], Value]) -> Callable[[Reading], Series]:
     """One number of all that was counted."""
     return lambda reading: [((), read(reading.snapshot.total))]
+
+
+def _share(read: Callable[[Tally], float | None]) -> Callable[[Reading], Series]:
+    """A part of all that was counted, if there is anything."""
+    return _total(lambda total: _known(read(total)))
 
 
 def _word(word: int) -> Callable[[Reading], Series]:
@@ -118,7 +130,7 @@ def _reloads(reading: Reading) -> Series:
 
 def _stages(reading: Reading) -> Series:
     stages = [worker.seat[STAGE] for worker in reading.snapshot.workers]
-    for number, stage in derived.STAGES.items():
+    for number, stage in STAGES.items():
         yield (stage,), stages.count(number)
 
 
@@ -142,7 +154,7 @@ def _build(reading: Reading) -> Series:
             "python": platform.python_version(),
             "http1": settings.http1,
             "http2": settings.http2,
-            "loop": derived.loop_name(settings),
+            "loop": loop_name(settings.loop),
         },
     )
 
@@ -213,7 +225,7 @@ CATALOGUE: dict[str, tuple[Family, ...]] = {
                _total(lambda total: _buckets(total, counters.CONNECTION_REQUESTS, CONNECTION_REQUESTS_BOUNDS,
                                              total[counters.CONNECTION_REQUESTS_SUM]))),
         Family("gauge", "keepserve_connection_reuse_ratio",
-               "Share of all requests so far that needed no new connection.", (), _total(derived.reuse)),
+               "Share of all requests so far that needed no new connection.", (), _share(figures.reuse)),
         Family("gauge", "keepserve_handshakes_avoided",
                "Requests so far that needed no new connection; it may fall a little when new ones are opened.",
                (), _total(figures.handshakes_avoided)),
@@ -234,7 +246,7 @@ CATALOGUE: dict[str, tuple[Family, ...]] = {
         Family("gauge", "keepserve_lb_idle_timeout_inferred_seconds",
                "The balancer's idle timeout as it shows in when idle connections are closed; NaN while none shows.",
                _BY_PROTOCOL,
-               _protocols(lambda reading, word: derived.inferred_timeout(reading.snapshot.workers, word),
+               _protocols(lambda reading, word: _known(figures.inferred_timeout(reading.snapshot.workers, word)),
                           (counters.LB_IDLE_1, counters.LB_IDLE_2))),
         Family("gauge", "keepserve_lb_idle_timeout_seconds",
                "The setting lb_idle_timeout; 0: there is no balancer to outlast.",
@@ -251,7 +263,7 @@ CATALOGUE: dict[str, tuple[Family, ...]] = {
         Family("summary", "keepserve_tls_handshake_seconds", "Time from accepting to the end of the TLS handshake.",
                (), _total(lambda total: Mean(total[counters.ACCEPTED_TLS], total.seconds(counters.TLS_SECONDS)))),
         Family("gauge", "keepserve_tls_resumption_ratio", "Share of TLS handshakes so far that resumed a session.",
-               (), _total(derived.resumption)),
+               (), _share(figures.resumption)),
         Family("gauge", "keepserve_certificate_expiry_timestamp_seconds",
                "When the certificate that new connections get expires; NaN without TLS.",
                (), _common(CERTIFICATE_EXPIRES)),
@@ -289,7 +301,7 @@ CATALOGUE: dict[str, tuple[Family, ...]] = {
                _total(lambda total: _buckets(total, counters.LAGS, LAG_BOUNDS, total.seconds(counters.LAG_SECONDS)))),
         Family("gauge", "keepserve_connections_spread",
                "Connections that the fullest serving worker has more than the emptiest.",
-               (), lambda reading: [((), derived.spread(reading.snapshot.workers))]),
+               (), lambda reading: [((), figures.spread(reading.snapshot.workers))]),
         Family("gauge", "keepserve_limit_concurrency",
                "The setting limit_concurrency: requests that may run at once in a worker; 0: no limit.",
                (), _setting(lambda reading: reading.settings.limit_concurrency)),

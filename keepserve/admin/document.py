@@ -7,19 +7,10 @@ one of ``workers`` are its own.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from keepserve.admin.derived import STAGES, inferred_timeout, spread
-from keepserve.admin.figures import (
-    handshakes_avoided,
-    mean_round_trip,
-    mean_tls_handshake,
-    quantile,
-    ratio,
-    requests_taken,
-    time_saved,
-)
+from keepserve.admin import figures
+from keepserve.admin.figures import quantile, ratio
 from keepserve.admin.reading import Reading
 from keepserve.admin.warnings import warnings
 from keepserve.server.phases import Phase
@@ -46,6 +37,7 @@ from keepserve.telemetry.scoreboard import (
     RUNNING,
     SERVING,
     STAGE,
+    STAGES,
     STOP_BEGAN,
     WorkerView,
 )
@@ -164,28 +156,22 @@ def _connections(reading: Reading, workers: list[dict[str, Any]]) -> dict[str, A
         "websockets": of_all("websockets"),
         "accepted": total[counters.ACCEPTED],
         "closed": {reason.value: count for reason, count in total.closed().items()},
-        "per_worker_spread": spread(reading.snapshot.workers),
+        "per_worker_spread": figures.spread(reading.snapshot.workers),
         "reuse": _reuse(total),
     }
 
 
 def _reuse(total: Tally) -> dict[str, Any]:
-    requests, avoided = requests_taken(total), handshakes_avoided(total)
     return {
-        "requests_per_connection": ratio(requests, total[counters.ACCEPTED]),
-        "ratio": ratio(avoided, requests),
+        "requests_per_connection": ratio(figures.requests_taken(total), total[counters.ACCEPTED]),
+        "ratio": figures.reuse(total),
         "bounds": list(CONNECTION_REQUESTS_BOUNDS),
         "counts": total.block(counters.CONNECTION_REQUESTS, len(CONNECTION_REQUESTS_BOUNDS) + 1),
-        "handshakes_avoided": avoided,
-        "time_saved": time_saved(total),
-        "rtt": mean_round_trip(total),
-        "tls_handshake": mean_tls_handshake(total),
+        "handshakes_avoided": figures.handshakes_avoided(total),
+        "time_saved": figures.time_saved(total),
+        "rtt": figures.mean_round_trip(total),
+        "tls_handshake": figures.mean_tls_handshake(total),
     }
-
-
-def _known(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(value) else value
 
 
 def _idle(reading: Reading) -> dict[str, Any]:
@@ -195,8 +181,8 @@ def _idle(reading: Reading) -> dict[str, Any]:
         "by_peer": total.block(counters.IDLE_BY_PEER, buckets),
         "by_us": total.block(counters.IDLE_BY_US, buckets),
         "inferred": {
-            "http1": _known(inferred_timeout(workers, counters.LB_IDLE_1)),
-            "http2": _known(inferred_timeout(workers, counters.LB_IDLE_2)),
+            "http1": figures.inferred_timeout(workers, counters.LB_IDLE_1),
+            "http2": figures.inferred_timeout(workers, counters.LB_IDLE_2),
         },
     }
 
@@ -206,7 +192,7 @@ def _tls(total: Tally, expires: int) -> dict[str, Any]:
     return {
         "handshakes": total[counters.ACCEPTED_TLS],
         "resumed": total[counters.RESUMED_TLS],
-        "resumption": ratio(total[counters.RESUMED_TLS], total[counters.ACCEPTED_TLS]),
+        "resumption": figures.resumption(total),
         "failed": closed[CloseReason.TLS_FAILED] + closed[CloseReason.TLS_TIMEOUT],
         "certificate_expires": expires or None,
     }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from keepserve.telemetry import counters
 from keepserve.telemetry.counters import Tally
+from keepserve.telemetry.scoreboard import CONNECTIONS, SERVING, STAGE, WorkerView
 
 
 def quantile(bounds: Sequence[float], counts: Sequence[int], part: float) -> float | None:
@@ -44,6 +45,31 @@ def handshakes_avoided(total: Tally) -> int:
     """
     used = total[counters.ACCEPTED] - total[counters.CONNECTION_REQUESTS]
     return max(0, requests_taken(total) - used)
+
+
+def reuse(total: Tally) -> float | None:
+    """The share of the requests that needed no new connection, 0 to 1; None before the first request."""
+    return ratio(handshakes_avoided(total), requests_taken(total))
+
+
+def resumption(total: Tally) -> float | None:
+    """The share of the TLS handshakes that resumed a session, 0 to 1; None if there was none."""
+    return ratio(total[counters.RESUMED_TLS], total[counters.ACCEPTED_TLS])
+
+
+def inferred_timeout(workers: Sequence[WorkerView], word: int) -> float | None:
+    """The idle timeout that shows in when peers closed, in seconds; None while none does.
+
+    ``word`` is `LB_IDLE_1` or `LB_IDLE_2`. Each worker sees its own connections only; of what they see the longest
+    counts, since that is what we have to outlast.
+    """
+    return max((worker.counted[word] for worker in workers), default=0) / 1000 or None
+
+
+def spread(workers: Sequence[WorkerView]) -> int:
+    """By how many connections the fullest worker has more than the emptiest, of those that serve."""
+    held = [worker.seat[CONNECTIONS] for worker in workers if worker.seat[STAGE] == SERVING]
+    return max(held) - min(held) if held else 0
 
 
 def mean_round_trip(total: Tally) -> float | None:

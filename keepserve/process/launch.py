@@ -15,7 +15,7 @@ from functools import partial
 from keepserve.config import ConfigError, Settings, exitcodes
 from keepserve.process.banner import banner
 from keepserve.process.context import Launch, Reread, WorkerEntry
-from keepserve.process.loops import loop_factory
+from keepserve.process.loops import loop_name
 from keepserve.process.reload import Watcher, watched_directories
 from keepserve.process.supervisor import Supervisor
 from keepserve.process.systemd import Notifier
@@ -59,7 +59,7 @@ def run_supervised(
     with contextlib.ExitStack() as bound:
         try:
             configure_logging(settings)
-            make_loop = loop_factory(settings.loop)
+            loop = loop_name(settings.loop)
             watched = watched_directories(settings)
             context = build_context(settings)
             sockets = bind_sockets(settings)
@@ -75,7 +75,6 @@ def run_supervised(
             return _refuse(error, exitcodes.BIND)
         addresses = [display(sock, tls=context is not None) for sock in sockets]
         admin = [display(sock) for sock in admin_sockets]
-        loop = make_loop.__module__.partition(".")[0]
         watches = [str(path) for path in watched]
         logger.info("%s", banner(settings, addresses, loop=loop, admin=admin, watched=watches))
         for warning in warnings:

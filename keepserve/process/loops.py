@@ -31,3 +31,8 @@ def loop_factory(name: str) -> Callable[[], AbstractEventLoop]:
     import asyncio
 
     return asyncio.new_event_loop
+
+
+def loop_name(name: str) -> str:
+    """Which one that is, ``uvloop`` or ``asyncio``. Raises as `loop_factory` does."""
+    return loop_factory(name).__module__.partition(".")[0]

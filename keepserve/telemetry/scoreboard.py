@@ -69,6 +69,8 @@ STOP_BEGAN = 8
 STARTING = 0
 SERVING = 1
 LEAVING = 2
+STAGES = {STARTING: "starting", SERVING: "serving", LEAVING: "leaving"}
+"""Names of the stages, for people."""
 
 
 class Seat(Protocol):
