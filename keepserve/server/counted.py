@@ -39,10 +39,8 @@ class Counted(Hosting):
         self._written = 0
         self._counted_requests = self._counted_running = self._counted_written = 0
         state = self.state
-        state.accepted += 1
-        self.number = number = state.accepted
         words = state.counters.words
-        words[ACCEPTED] += 1
+        self.number = words[ACCEPTED] = number = words[ACCEPTED] + 1
         words[OPEN_2 if self.engine.multiplexed else OPEN_1] += 1
         if number % RTT_EVERY == 1 and (round_trip := round_trip_of(transport)):
             words[RTT_SAMPLES] += 1

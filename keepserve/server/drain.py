@@ -123,7 +123,7 @@ class Drain:
         state.idle_grace = course.idle_grace
         if state.phase == Phase.SERVING:
             state.on_quiet = self._quieter
-            self._closed_before = dict(state.closed)
+            self._closed_before = state.closed
             self._enter(course.phase, now)
         elif state.phase >= Phase.CLOSING:
             self._tell_connections(now)

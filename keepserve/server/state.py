@@ -188,9 +188,7 @@ class WorkerState:
         """Applications that we have cancelled because the server could not wait for them."""
         self.finished = 0
         """Requests that were finished during the end."""
-        self.accepted = 0
         self.requests = 0
-        self.closed: dict[CloseReason, int] = dict.fromkeys(CloseReason, 0)
         self.on_room: Callable[[], None] | None = None
         """Called when a connection has ended: there may be room for another."""
         self.on_quiet: Callable[[], None] | None = None
@@ -264,6 +262,11 @@ class WorkerState:
                 exchange.flush_head()
 
     @property
+    def closed(self) -> dict[CloseReason, int]:
+        """Connections closed so far, by reason; those included that were accepted and did not come about."""
+        return self.counters.closed_by_reason()
+
+    @property
     def draining(self) -> bool:
         """This worker was told to end."""
         return self.phase != Phase.SERVING
@@ -300,7 +303,7 @@ class WorkerState:
 
     def connection_closed(self, connection: Connection, reason: CloseReason) -> None:
         """Count a closed connection."""
-        self._count_closed(reason)
+        self.counters.closed(reason)
         self.connections.discard(connection)
         if not self.connections:
             self.overdue.rest()
@@ -312,12 +315,8 @@ class WorkerState:
         """Forget a connection that was accepted and did not come about; with a reason of ours it is counted."""
         self.pending.pop(connection, None)
         if reason is not None:
-            self._count_closed(reason)
+            self.counters.closed(reason)
         self._one_less()
-
-    def _count_closed(self, reason: CloseReason) -> None:
-        self.closed[reason] += 1
-        self.counters.closed(reason)
 
     def count_connections(self) -> None:
         """Write down how many connections there are."""

@@ -266,6 +266,10 @@ class Counters:
         """A connection has ended, or has not come about."""
         self.words[_CLOSED_WORDS[reason]] += 1
 
+    def closed_by_reason(self) -> dict[CloseReason, int]:
+        """How many connections have, by reason."""
+        return dict(zip(REASONS, self.words[CLOSED : CLOSED + len(REASONS)], strict=True))
+
     def carried(self, requests: int, glitches: int, resets: int) -> None:
         """What a connection that has ended had carried."""
         words = self.words
