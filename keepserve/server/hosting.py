@@ -158,8 +158,7 @@ class Hosting(SocketHosting, Logged):
 
     def push(self, exchange: Exchange, path: str, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """Promise the client a response it has not asked for, and have the application make it."""
-        scheme = b"https" if self.secure else b"http"
-        request = self.engine.push(exchange.request, scheme, path.encode("ascii"), list(fields))
+        request = self.engine.push(exchange.request, self.scheme.encode(), path.encode("ascii"), list(fields))
         if request is not None:
             self._start(self._open(request, self.now()))
             self.flush()
@@ -265,7 +264,7 @@ class Hosting(SocketHosting, Logged):
             extensions["tls"] = tls_extension(tls)
         self._scope = connection_scope(
             self._version,
-            "https" if self.secure else "http",
+            self.scheme,
             self._client,
             self._server,
             self.state.settings.root_path,

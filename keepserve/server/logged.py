@@ -34,6 +34,11 @@ class Logged:
         return self._tls or (self.header is not None and self.header.details.tls is not None)
 
     @property
+    def scheme(self) -> str:
+        """``http`` or ``https``; a trusted proxy may tell another for each request."""
+        return "https" if self.secure else "http"
+
+    @property
     def tls_version(self) -> str | None:
         """How it is encrypted, as far as that is known: ``TLSv1.3``."""
         if self._tls:

@@ -125,6 +125,12 @@ class Facts:
         """The client as a trusted proxy tells it, or the connection."""
         return self.exchange.client or self.connection.client_text
 
+    @property
+    def first_byte(self) -> float:
+        """Seconds until the response began; one that was sent whole began as it ended."""
+        begun = self.exchange.begun_at
+        return (self.ended if begun is None else begun) - self.exchange.started
+
 
 Getter = Callable[[Facts], str]
 """Finds a field and renders it, escaped and bounded; empty: it is not there."""
@@ -175,14 +181,12 @@ def protocol(facts: Facts) -> str:
 
 def scheme(facts: Facts) -> str:
     """``http`` or ``https``."""
-    return facts.exchange.scheme or ("https" if facts.connection.secure else "http")
+    return facts.exchange.scheme or facts.connection.scheme
 
 
 def first_byte_ms(facts: Facts) -> str:
-    """Milliseconds until the response began; one that was sent whole began as it ended."""
-    exchange = facts.exchange
-    begun = exchange.begun_at
-    return milliseconds((facts.ended if begun is None else begun) - exchange.started)
+    """Milliseconds until the response began."""
+    return milliseconds(facts.first_byte)
 
 
 def stream(facts: Facts) -> str:
@@ -326,9 +330,7 @@ class FormattedLines:
         self._getters = [getter_of(field) for field in fields]
         self._with_headers = any(map(needs_headers, fields))
 
-    def note(self, connection: Hosting, exchange: Exchange, status: int, ended: float) -> Note:
-        """Take what the line needs."""
-        return take_note(connection, exchange, status, ended)
+    note = staticmethod(take_note)
 
     def lines(self, notes: list[Note], offset: float) -> str:
         """Render lines, each with its newline."""

@@ -22,8 +22,7 @@ from keepserve.telemetry.traces import LONGEST as LONGEST_TRACE
 from keepserve.telemetry.traces import TRACES
 
 if TYPE_CHECKING:
-    from keepserve.asgi.exchange import Exchange
-    from keepserve.server.hosting import Hosting
+    pass
 
 # Header fields that are looked for in each request, in one pass; their keys and how much is kept.
 _HEADERS: dict[bytes, tuple[str, int]] = {
@@ -74,9 +73,7 @@ class JSONLines:
             for name, (key, limit) in _HEADERS.items()
         }
 
-    def note(self, connection: Hosting, exchange: Exchange, status: int, ended: float) -> Note:
-        """Take what the line needs."""
-        return take_note(connection, exchange, status, ended)
+    note = staticmethod(take_note)
 
     def lines(self, notes: list[Note], offset: float) -> str:
         """Render lines, each with its newline."""
@@ -91,7 +88,7 @@ class JSONLines:
             took = milliseconds(ended - exchange.started)
             begun = exchange.begun_at
             client = exchange.client or connection.client_text
-            scheme = exchange.scheme or ("https" if connection.secure else "http")
+            scheme = exchange.scheme or connection.scheme
             version = versions[request.http_version]
             if exchange.socket_accepted:
                 version = f'{version.rpartition(":")[0]}:"websocket"'

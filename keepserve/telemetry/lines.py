@@ -38,7 +38,7 @@ _UNSAFE = re.compile(r"[^ !#-\[\]-~]").search
 _ESCAPES = tuple(chr(code) if code in _SAFE else f"\\x{code:02x}" for code in range(256))
 
 # Turning a float into "1.3" costs as much as the rest of the line; durations under 100 ms are looked up.
-TENTHS = tuple(f"{tenths // 10}.{tenths % 10}" for tenths in range(1000))
+_TENTHS = tuple(f"{tenths // 10}.{tenths % 10}" for tenths in range(1000))
 _KNOWN_WORDS_LIMIT = 4096
 _KNOWN_WORD_LENGTH = 64
 _KNOWN_VALUES_LIMIT = 1024
@@ -105,7 +105,7 @@ def escape_targets(raw: list[bytes]) -> list[str]:
 def milliseconds(duration: float) -> str:
     """Seconds as milliseconds with one decimal: ``1.3``."""
     tenths = int(duration * 10_000 + 1e-6)
-    return TENTHS[tenths] if 0 <= tenths < 1000 else f"{duration * 1000:.1f}"
+    return _TENTHS[tenths] if 0 <= tenths < 1000 else f"{duration * 1000:.1f}"
 
 
 class Values(dict[bytes, str]):
@@ -218,7 +218,7 @@ class TextLines:
 
     def lines(self, notes: list[_Note], offset: float) -> str:
         """Render lines, each with its newline."""
-        words, methods, versions, tenths = self._words, self._methods, self._versions, TENTHS
+        words, methods, versions = self._words, self._methods, self._versions
         second, stamp = self._second, self._stamp
         lines = []
         targets = escape_targets([note[2] for note in notes])
@@ -228,11 +228,9 @@ class TextLines:
             if now != second:
                 second = now
                 stamp = time.strftime("%Y-%m-%d %H:%M:%S ", time.localtime(now)) if self._stamped else ""
-            took = int((ended - started) * 10_000 + 1e-6)
-            took_text = tenths[took] if 0 <= took < 1000 else milliseconds(ended - started)
             lines.append(
                 f'{stamp}{words[client]} - "{methods[method]} {target} {versions[version][status]} '
-                f"{took_text}ms {sent}B #{number}\n"
+                f"{milliseconds(ended - started)}ms {sent}B #{number}\n"
             )
         self._second, self._stamp = second, stamp
         if self._colors:

@@ -61,7 +61,6 @@ class RecordLog(AccessLog):
         facts = Facts(take_note(connection, exchange, status, ended), time.time() - ended)
         request = exchange.request
         facts.headers = dict(request.fields)
-        begun = exchange.begun_at
         # All of it now: handlers may be slow, and are not to hold what belongs to the request.
         values: dict[str, Any] = {
             "client": facts.client,
@@ -71,7 +70,7 @@ class RecordLog(AccessLog):
             "status": status,
             "sent": exchange.sent,
             "duration": ended - exchange.started,
-            "first_byte": (ended if begun is None else begun) - exchange.started,
+            "first_byte": facts.first_byte,
             "connection_id": connection.number,
             "connection_requests": connection.engine.requests,
         }

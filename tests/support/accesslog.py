@@ -79,6 +79,7 @@ def served(
         socket_accepted=socket,
     )
     facts = {"number": 7, "secure": False, "tls_version": None, "peer_text": client, "proxy_source": None}
+    facts["scheme"] = "https" if connection.get("secure") else "http"
     engine = SimpleNamespace(requests=connection_requests, close_reason=close_reason)
     return SimpleNamespace(client_text=client, engine=engine, **{**facts, **connection}), exchange
 
