@@ -14,7 +14,6 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
-from math import inf
 from typing import Final
 
 from keepserve.telemetry.reasons import CloseReason
@@ -209,50 +208,24 @@ def request_word(method: str, status_class: str, bucket: int) -> int:
 class Counters:
     """A worker's pen: ``words`` is its row, ``seconds`` the same memory as floating-point numbers."""
 
-    __slots__ = (
-        "_above",
-        "_answered",
-        "_lag_since",
-        "_method",
-        "_status",
-        "_up_to",
-        "_word",
-        "durations",
-        "seconds",
-        "words",
-    )
+    __slots__ = ("_lag_since", "durations", "seconds", "words")
 
     def __init__(self, row: memoryview | None = None) -> None:
         row = memoryview(bytearray(ROW_WORDS * 8)) if row is None else row.cast("B")
         self.words = row.cast("q")
         self.seconds = row.cast("d")
-        self._answered = [0] * ROW_WORDS
-        """What stands in the words of `REQUESTS`."""
-        self._find(b"GET", 200, 0.0)
         self.durations = 0.0
         """The sum of the durations, to be written down now and then (`write_durations`)."""
         self._lag_since = 0.0
 
     def answered(self, method: bytes, status: int, duration: float) -> None:
         """A request was answered, ``duration`` seconds after it came."""
-        # Most requests fall where the one before them did, which is found out in a third of the time.
-        if self._above < duration <= self._up_to and status == self._status and method == self._method:
-            word = self._word
-        else:
-            word = self._find(method, status, duration)
-        # A list is read in a third of the time that shared memory takes.
-        counts = self._answered
-        counts[word] = count = counts[word] + 1
-        self.words[word] = count
+        self.words[
+            _METHOD_WORDS.get(method, _OTHER_METHOD)
+            + _STATUS_WORDS.get(status, _NO_STATUS)
+            + bisect_left(DURATION_BOUNDS, duration)
+        ] += 1
         self.durations += duration
-
-    def _find(self, method: bytes, status: int, duration: float) -> int:
-        bucket = bisect_left(DURATION_BOUNDS, duration)
-        self._method, self._status = method, status
-        self._above = DURATION_BOUNDS[bucket - 1] if bucket else -inf
-        self._up_to = DURATION_BOUNDS[bucket] if bucket < len(DURATION_BOUNDS) else inf
-        self._word = _METHOD_WORDS.get(method, _OTHER_METHOD) + _STATUS_WORDS.get(status, _NO_STATUS) + bucket
-        return self._word
 
     def write_durations(self) -> None:
         """Write down the sum of the durations."""
