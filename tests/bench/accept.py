@@ -10,11 +10,8 @@ carries one request. With one worker there is nothing to balance, and the figure
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -25,10 +22,11 @@ from keepserve.server import server
 from keepserve.server.acceptor import Acceptor
 from keepserve.server.connection import Connection
 from tests.bench import measures, report
-from tests.bench.checks import Ask, WrongAnswer, check, wait_until_right
+from tests.bench.checks import Ask, WrongAnswer
 from tests.bench.figures import Entry, Table
-from tests.bench.processes import Unavailable, free_port, start, stop
-from tests.bench.setups import HELLO, Setup, Target
+from tests.bench.processes import Unavailable
+from tests.bench.setups import HELLO, Target
+from tests.bench.variants import serving_all
 
 COMPETITORS = ("keepserve", "unbalanced", "loop's own")
 """It balances connections between workers unless told otherwise."""
@@ -90,32 +88,20 @@ def main(
         return
     table = Table("accept", f"{workers} workers on {loop}, {connections} connections at a time", "connections/s")
     table.entries = [Entry(name) for name in COMPETITORS]
-    how = ["--workers", str(workers), "--loop", loop]
+
+    def command(name: str, port: int) -> list[str]:
+        how = ["--workers", str(workers), "--loop", loop, "--serve", name, str(port)]
+        return [sys.executable, "-m", "tests.bench.accept", *how]
+
     try:
         with tempfile.TemporaryDirectory(prefix="keepserve-bench-") as directory:
             scratch = Path(directory)
-            with serving_all(how, server_cpus, scratch) as targets:
+            commands = {name: partial(command, name) for name in COMPETITORS}
+            with serving_all(commands, ASK, server_cpus, scratch / "output") as targets:
                 fill(table, targets, measures.requests(ASK, connections), rounds, (seconds, load_cpu, scratch))
     except (WrongAnswer, Unavailable) as error:
         raise click.ClickException(f"Errors under load, so nothing was measured: {error}") from error
     click.echo(report.text_of(table))
-
-
-@contextlib.contextmanager
-def serving_all(how: list[str], cpus: str, scratch: Path) -> Iterator[dict[str, Target]]:
-    """Run all competitors, each of which has answered."""
-    targets: dict[str, Target] = {}
-    programs: list[subprocess.Popen[bytes]] = []
-    try:
-        for name in COMPETITORS:
-            port = free_port()
-            command = [sys.executable, "-m", "tests.bench.accept", *how, "--serve", name, str(port)]
-            programs.append(start(command, cpus, scratch / "output"))
-            target = targets[name] = Target(name, Setup(), port, programs[-1].pid)
-            wait_until_right(partial(check, target, ASK), lambda: True, 15)
-        yield targets
-    finally:
-        stop(programs)
 
 
 def fill(

@@ -10,22 +10,20 @@ are formed of that, round by round. Needs ``wrk``.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import click
 
 from tests.bench import wrk
-from tests.bench.checks import Ask, WrongAnswer, check, wait_until_right
-from tests.bench.processes import Unavailable, cpu_seconds, free_port, start, stop
-from tests.bench.setups import HELLO, Setup, Target
+from tests.bench.checks import Ask, WrongAnswer
+from tests.bench.processes import Unavailable, cpu_seconds
+from tests.bench.setups import HELLO
+from tests.bench.variants import serving_all
 
 OFF = "off"
 FORMS = {
@@ -54,7 +52,8 @@ def main(rounds: int, seconds: int, connections: int, fields: bool, to: str, ser
             scratch = Path(directory)
             script = scratch / "load.lua"
             script.write_text(wrk.script(ask, None, wrk.UNIQUE_FIELDS if fields else ""))
-            with serving_all(to, server_cpus, scratch) as targets:
+            commands = {name: partial(command, name, to, scratch) for name in rates}
+            with serving_all(commands, Ask(), server_cpus, scratch / "output.log") as targets:
                 for number in range(rounds + 1):
                     for name, target in targets.items():
                         before = cpu_seconds(target.pid)
@@ -76,28 +75,15 @@ def main(rounds: int, seconds: int, connections: int, fields: bool, to: str, ser
         click.echo(f"{name:10}{figures}   {'' if name == OFF else spread}")
 
 
-@contextlib.contextmanager
-def serving_all(to: str, cpus: str, scratch: Path) -> Iterator[dict[str, Target]]:
-    """Run a server for each form and one without; all of them have answered."""
-    targets: dict[str, Target] = {}
-    programs: list[subprocess.Popen[bytes]] = []
-    try:
-        for name in (OFF, *FORMS):
-            port = free_port()
-            log = ["--no-access-log"]
-            if name != OFF:
-                log = ["--access-log-format", FORMS[name]]
-                if to == "file":
-                    log += ["--access-log-file", str(scratch / f"{name}.log")]
-            command = [sys.executable, "-m", "keepserve", HELLO, "--port", str(port), "--log-file", os.devnull, *log]
-            if to == "pipe":
-                command = ["sh", "-c", '"$@" | cat > /dev/null', "sh", *command]
-            programs.append(start(command, cpus, scratch / "output.log"))
-            target = targets[name] = Target(name, Setup(), port, programs[-1].pid)
-            wait_until_right(partial(check, target, Ask()), lambda: True, 15)
-        yield targets
-    finally:
-        stop(programs)
+def command(name: str, to: str, scratch: Path, port: int) -> list[str]:
+    """What starts the server with the log in this form, or without one."""
+    log = ["--no-access-log"]
+    if name != OFF:
+        log = ["--access-log-format", FORMS[name]]
+        if to == "file":
+            log += ["--access-log-file", str(scratch / f"{name}.log")]
+    found = [sys.executable, "-m", "keepserve", HELLO, "--port", str(port), "--log-file", os.devnull, *log]
+    return ["sh", "-c", '"$@" | cat > /dev/null', "sh", *found] if to == "pipe" else found
 
 
 def empty(scratch: Path) -> None:

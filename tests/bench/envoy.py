@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.environment import Environment
-from tests.bench.processes import free_port, running
+from tests.bench.processes import running
+from tests.support.programs import free_port
 
 _V3 = "type.googleapis.com/envoy.extensions"
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,13 +29,6 @@ def need(program: str, package: str) -> str:
     if found is None:
         raise Unavailable(f"{program} is not installed (Debian: apt-get install {package})")
     return found
-
-
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        return int(sock.getsockname()[1])
 
 
 def pinned(command: list[str], cpus: str) -> list[str]:

@@ -20,9 +20,10 @@ from tests.bench.environment import Environments
 from tests.bench.figures import Entry, Table
 from tests.bench.measures import Context, Sample
 from tests.bench.peers import BALANCER, Server
-from tests.bench.processes import Unavailable, free_port, last_words, signal_all, start, stop
+from tests.bench.processes import Unavailable, last_words, signal_all, start, stop
 from tests.bench.scenarios import Scenario
 from tests.bench.setups import Certificate, Setup, Start, Target
+from tests.support.programs import free_port
 
 _STARTUP = 20.0
 """Seconds a server has to answer for the first time."""
