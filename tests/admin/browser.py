@@ -14,6 +14,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support.programs import end
 from tests.support.tools import find_tool
 
 PATIENCE = 30.0
@@ -104,9 +105,9 @@ class Tab:
 
     def until(self, expression: str) -> Any:
         """Wait until a script has a value that is true."""
-        end = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while not (value := self.read(expression)):
-            assert time.monotonic() < end, f"in vain: {expression}; {self.complaints}\n{self.text()}"
+            assert time.monotonic() < deadline, f"in vain: {expression}; {self.complaints}\n{self.text()}"
             time.sleep(0.02)
         return value
 
@@ -163,16 +164,11 @@ def chromium(profile: Path) -> Iterator[Browser]:
         )
     try:
         told = profile / "DevToolsActivePort"
-        end = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while not (told.exists() and len(lines := told.read_text().split()) == 2):
             assert process.poll() is None, (profile / "log").read_text(errors="replace")
-            assert time.monotonic() < end, "Chromium does not say where it listens"
+            assert time.monotonic() < deadline, "Chromium does not say where it listens"
             time.sleep(0.02)
         yield Browser(f"ws://127.0.0.1:{lines[0]}{lines[1]}")
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)

@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 
 from tests.support import serving
-from tests.support.programs import free_port as free_port
 from tests.support.serving import ROOT
 
 PATIENCE = 10.0

@@ -29,13 +29,13 @@ from tests.process.running import (
     alive,
     eventually,
     fake,
-    free_port,
     get,
     linux,
     port_of,
     server,
 )
 from tests.support.processes import children, descriptors
+from tests.support.programs import free_port
 from tests.support.serving import clean_environment
 
 APP = "tests.process.apps:app"

@@ -19,7 +19,8 @@ import pytest
 
 from keepserve.telemetry.access import QUEUE_LIMIT
 from keepserve.telemetry.lines import MAX_TARGET
-from tests.process.running import PATIENCE, ROOT, Running, eventually, free_port, server
+from tests.process.running import PATIENCE, ROOT, Running, eventually, server
+from tests.support.programs import free_port
 from tests.support.serving import clean_environment
 
 APP = "tests.process.test_full_pipe:app"

@@ -27,12 +27,12 @@ from tests.process.running import (
     can_unshare,
     eventually,
     fake,
-    free_port,
     get,
     linux,
     port_of,
     server,
 )
+from tests.support.programs import free_port
 
 APP = "tests.process.apps:app"
 PORT_0 = ("--port", "0")

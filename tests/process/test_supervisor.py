@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.process.running import Running, alive, can_bind, eventually, fake, free_port, linux
+from tests.process.running import Running, alive, can_bind, eventually, fake, linux
+from tests.support.programs import free_port
 
 UP = r"(?m)^up (\d+) "
 NO_TIME: dict[str, Any] = {"drain_timeout": 0.0, "drain_cancel": 0.0, "shutdown_timeout": 0.0, "drain_idle": 0.0}

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.running import PATIENCE, ROOT, Running, eventually, free_port, linux
+from tests.process.running import PATIENCE, ROOT, Running, eventually, linux
+from tests.support.programs import free_port
 
 APP = "tests.process.passing:app"
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"

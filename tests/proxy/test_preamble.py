@@ -12,7 +12,8 @@ from keepserve.server.preamble import Preamble
 from tests.http2.frames import PREFACE, get, settings
 from tests.proxy.headers import LOCAL, TCP6, UNIX, checked, ends, tls, tlv, unix, v1, v2
 from tests.support.accesslog import Log
-from tests.support.harness import GET, Client, Receive, Scope, Send, Worker, answer, in_loop, turns
+from tests.support.applications import Seen
+from tests.support.harness import GET, Client, Worker, in_loop, turns
 from tests.support.harness import get as get1
 from tests.support.http2 import Http2Client
 
@@ -21,20 +22,9 @@ TOLD = ("203.0.113.7", 4711), ("192.0.2.80", 443)
 REAL = ("192.0.2.1", 40000), ("192.0.2.2", 80)
 
 
-class Seen:
-    """An application that keeps the scopes it is called with."""
-
-    def __init__(self) -> None:
-        self.scopes: list[Scope] = []
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.scopes.append(scope)
-        await answer(send)
-
-    @property
-    def ends(self) -> tuple[Any, Any]:
-        """Client and server of the last one."""
-        return self.scopes[-1]["client"], self.scopes[-1]["server"]
+def told(seen: Seen) -> tuple[Any, Any]:
+    """Client and server of the last scope."""
+    return seen.scopes[-1]["client"], seen.scopes[-1]["server"]
 
 
 def whole(client: Client, data: bytes) -> None:
@@ -79,10 +69,10 @@ async def test_the_clients_address_is_that_of_the_header(
     send(client, header + GET)
     await turns()
     assert client.statuses == [200]
-    assert seen.ends == ends
+    assert told(seen) == ends
     client.send(GET)
     await turns()
-    assert seen.ends == ends, "it is that of the connection, not of the first request"
+    assert told(seen) == ends, "it is that of the connection, not of the first request"
 
 
 @in_loop
@@ -93,7 +83,7 @@ async def test_http2_behind_a_header() -> None:
     client.send(PREFACE, settings(), settings(ack=True), get(1), get(3))
     await client.turn()
     assert client.whole(1, 3)
-    assert seen.ends == TOLD
+    assert told(seen) == TOLD
     assert [scope["http_version"] for scope in seen.scopes] == ["2", "2"]
 
 
@@ -201,7 +191,7 @@ async def test_a_balancer_on_a_unix_socket_is_believed_by_name(peername: Any, tr
     client = worker.connect(peername=peername, sockname="/run/x")
     client.send(v1() + GET)
     await turns()
-    assert seen.ends == TOLD
+    assert told(seen) == TOLD
 
 
 @in_loop
@@ -412,4 +402,4 @@ async def test_forwarded_fields_are_believed_by_the_source_of_the_header(
     connection = Worker(seen, **BALANCER, forwarded_allow_ips=allowed).connect()
     connection.send(header + get1(b"/", b"X-Forwarded-For: 9.9.9.9"))
     await turns()
-    assert seen.ends[0] == client
+    assert told(seen)[0] == client

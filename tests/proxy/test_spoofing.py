@@ -13,7 +13,8 @@ import pytest
 
 from tests.http2.frames import get as get2
 from tests.support.accesslog import Log
-from tests.support.harness import Receive, Scope, Send, Worker, answer, in_loop, turns
+from tests.support.applications import Seen
+from tests.support.harness import Scope, Worker, in_loop, turns
 from tests.support.harness import get as get1
 from tests.support.http2 import Http2Client
 
@@ -129,17 +130,6 @@ ROWS = {
         dropped={b"x-forwarded_for", b"x_forwarded-proto", b"x_forwarded_host", b"x_real_ip", b"x_forwarded_prefix"},
     ),
 }
-
-
-class Seen:
-    """An application that keeps the scopes it is called with."""
-
-    def __init__(self) -> None:
-        self.scopes: list[Scope] = []
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.scopes.append(scope)
-        await answer(send)
 
 
 def judge(row: Row, scope: Scope) -> None:

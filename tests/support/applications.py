@@ -7,6 +7,17 @@ import asyncio
 from tests.support.harness import Receive, Scope, Send, answer, body, start
 
 
+class Seen:
+    """An application that keeps the scopes it is called with."""
+
+    def __init__(self) -> None:
+        self.scopes: list[Scope] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scopes.append(scope)
+        await answer(send)
+
+
 class Slow:
     """An application whose requests wait for the test's permission, in ``gates`` by path."""
 

@@ -29,6 +29,18 @@ def free_port() -> int:
             return port
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a program that may still run, and leave nothing of it."""
+    if process.poll() is None:
+        # SIGTERM, not SIGKILL: some have processes of their own to end.
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 @contextlib.contextmanager
 def listening(
     command: list[str], port: int, output: Path, *, complaints: Callable[[str], str] = str.strip
@@ -67,11 +79,4 @@ def listening(
         error.add_note(log())
         raise
     finally:
-        if process.poll() is None:
-            # SIGTERM, not SIGKILL: some have processes of their own to end.
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end(process)
