@@ -109,7 +109,7 @@ class Scoreboard:
         """Clear a seat whose worker is gone, and keep what it has counted; only the supervisor may."""
         seat = self.seat(number)
         self._words[EDITION] += 1
-        retire(self._row(0), self._row(number + 1))
+        retire(self.gone, self.counters(number))
         for word in range(SEAT_WORDS):
             seat[word] = 0
         self._words[EDITION] += 1
@@ -123,9 +123,14 @@ class Scoreboard:
         """The row of what the worker on a seat counts, see `keepserve.telemetry.counters`."""
         return self._row(number + 1)
 
+    @property
+    def gone(self) -> memoryview:
+        """The row of all workers that are gone."""
+        return self._row(0)
+
     def restarted(self, cause: str) -> None:
         """Count a worker that was replaced, for one of `RESTARTS`; only the supervisor may."""
-        self._row(0).cast("q")[RESTARTED + RESTARTS.index(cause)] += 1
+        self.gone.cast("q")[RESTARTED + RESTARTS.index(cause)] += 1
 
     def _row(self, number: int) -> memoryview:
         return self._counters[number * ROW_WORDS * 8 : (number + 1) * ROW_WORDS * 8]
@@ -167,7 +172,7 @@ def snapshot(board: Scoreboard) -> Snapshot:
     while True:
         common = _words(board.common)
         copies = [(number, _words(seat), bytes(board.counters(number))) for number, seat in board.taken()]
-        gone = bytes(board.counters(-1))
+        gone = bytes(board.gone)
         if not common[EDITION] % 2 and common[EDITION] == board.common[EDITION]:
             break
         time.sleep(0.0002)  # the supervisor is at it; that takes it no longer
