@@ -74,7 +74,7 @@ class Target:
         self.pool = pool
         self.state = "initial"
         self.requests = 0
-        self.under_way: set[asyncio.Task[None]] = set()
+        self.under_way: dict[asyncio.Task[None], Request] = {}
         self._row = 0
         """Checks in a row that speak for the other state."""
 
@@ -133,6 +133,11 @@ class Balancer:
         target = self._named(port)
         target.state = "draining"
         self._spawn(self._drain(target))
+
+    async def sent(self, port: int) -> None:
+        """Wait until whatever was to go to a target is on its way there, and it may be stopped."""
+        for request in list(self._named(port).under_way.values()):
+            await request.on_its_way.wait()
 
     def _named(self, port: int) -> Target:
         return next(one for one in reversed(self.targets) if one.pool.port == port)
@@ -230,14 +235,15 @@ class Balancer:
     async def _pass_on(self, target: Target, request: Request, reply: _Reply) -> None:
         target.requests += 1
         exchange = asyncio.ensure_future(target.pool.exchange(request, reply))
-        target.under_way.add(exchange)
+        target.under_way[exchange] = request
         try:
             await asyncio.wait({exchange})
         except asyncio.CancelledError:
             exchange.cancel()
             raise
         finally:
-            target.under_way.discard(exchange)
+            del target.under_way[exchange]
+            request.on_its_way.set()  # or it never will be
         if exchange.cancelled():
             raise GatewayError(502, "the deregistration delay has elapsed")
         exchange.result()
@@ -350,6 +356,7 @@ async def run(plan: Plan) -> None:
             balancer.register(int(port[0]))
         elif order == "deregister":
             balancer.deregister(int(port[0]))
+            await balancer.sent(int(port[0]))
         print(json.dumps(balancer.state()), flush=True)
     await balancer.stop()
 

@@ -82,6 +82,8 @@ class Http2Connection(Connection):
         stream = self.streams[self._next] = Stream(self._next, self._initial)
         self._next += 2
         self.busy()
+        # In the same breath as the connection was taken: behind a GOAWAY read meanwhile no stream may be opened.
+        self._open(stream, request)
         try:
             async with asyncio.timeout(self.pool.idle_timeout) as patience:
 
@@ -118,13 +120,16 @@ class Http2Connection(Connection):
             else:
                 await reply.head(*event)
 
-    async def _upload(self, stream: Stream, request: Request, progress: Any) -> None:
+    def _open(self, stream: Stream, request: Request) -> None:
         host = dict(request.fields).get(b"host", b"")
         control = [(b":method", request.method), (b":scheme", b"http"), (b":path", request.path)]
         control.append((b":authority", host))
         fields = [field for field in request.fields if field[0] != b"host"]
         block = self._encoder.encode([*control, *fields])
         self.transport.write(headers(stream.number, block, end=request.length == 0))
+        request.on_its_way.set()
+
+    async def _upload(self, stream: Stream, request: Request, progress: Any) -> None:
         if request.length == 0:
             return
         async for part in request.body:

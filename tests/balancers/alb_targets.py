@@ -39,13 +39,17 @@ class GatewayError(Exception):
 
 @dataclasses.dataclass
 class Request:
-    """A request for a target. ``length`` of the body is None when it is chunked."""
+    """A request for a target. ``length`` of the body is None when it is chunked.
+
+    ``on_its_way``: its head has been sent, so that it needs no new connection any more.
+    """
 
     method: bytes
     path: bytes
     fields: Fields
     body: AsyncIterator[bytes]
     length: int | None = 0
+    on_its_way: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
 
 
 class Reply(Protocol):
@@ -223,6 +227,7 @@ class Http1Connection(Connection):
         if request.length is None:
             lines.append(b"transfer-encoding: chunked")
         self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n")
+        request.on_its_way.set()
         async for part in request.body:
             await self.writable.wait()
             self.transport.write(part if request.length is not None else b"%x\r\n%b\r\n" % (len(part), part))

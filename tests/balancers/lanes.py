@@ -66,9 +66,9 @@ class Report:
     told: int = 0
     """Answers with ``Connection: close``."""
     refused: int = 0
+    """Connects that did not come about."""
     unheard: int = 0
     """Connects that nobody had answered in the end: nothing had been sent on them."""
-    """Connects that did not come about."""
     closed_idle: int = 0
     """Connections the server closed while they were idle, and the lane saw it before its next request."""
     lost: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -266,7 +266,8 @@ class Lanes:
         first, *lines = head.lower().decode("latin-1").split("\r\n")
         fields = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
         if not first.startswith("http/1.1 200"):
-            self._lose(number, first)
+            said = body[:200].decode("latin-1").strip()
+            self._lose(number, f"{first}: {said}" if said else first)  # balancers say why they answer themselves
             return
         if len(body) < int(fields["content-length"]):
             return

@@ -73,7 +73,8 @@ def half_an_answer(sock: socket.socket) -> None:
 
 def unavailable(sock: socket.socket) -> None:
     """What a server that is stopping must not say."""
-    sock.sendall(answer(read_request(sock), "503 Service Unavailable"))
+    read_request(sock)
+    sock.sendall(answer(b"stopping\n", "503 Service Unavailable"))
 
 
 def somebody_elses_answer(sock: socket.socket) -> None:
@@ -144,7 +145,7 @@ def test_an_announced_end_an_idle_close_and_a_refused_connect_are_no_loss() -> N
         (read_and_close, "ended instead of an answer"),
         (read_and_reset, "within: ECONNRESET"),
         (half_an_answer, "cut within the answer"),
-        (unavailable, "http/1.1 503 service unavailable"),
+        (unavailable, "http/1.1 503 service unavailable: stopping"),
         (somebody_elses_answer, "the answer to another request"),
     ],
 )
