@@ -36,6 +36,10 @@ class Wire(Protocol):
     def flush(self) -> None:
         """Send what the engine has put out."""
 
+    def flush_piece(self, size: int) -> None:
+        """Send a piece of a body, of ``size`` bytes, that the engine has put out: at the latest when the loop has
+        turned, so that many small ones are one write."""
+
     async def drained(self, stream: int) -> None:
         """Wait while the engine says that this response is blocked."""
 
@@ -271,7 +275,7 @@ class Exchange:
             if phase == HEAD_HELD:
                 self.begun_at = self._wire.now()
             self.phase = TRAILERS if complete else STREAMING
-            self._wire.flush()
+            self._wire.flush_piece(len(body))
             if engine.blocked(self.request.stream):
                 await self._wire.drained(self.request.stream)
             if self.disconnected:

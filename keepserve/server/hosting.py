@@ -101,6 +101,10 @@ class Hosting(SocketHosting, Logged):
         """Send what the engine has put out."""
         raise NotImplementedError
 
+    def flush_piece(self, size: int) -> None:
+        """Send a piece of a response's body that the engine has put out, with others that come in this turn."""
+        raise NotImplementedError
+
     def body_taken(self, stream: int, amount: int) -> None:
         """The application has taken the request body that was buffered: there is room for more."""
         raise NotImplementedError

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from keepserve.server.connection import BODY_HIGH_WATER, WRITE_HIGH_WATER
+from keepserve.server.connection import BODY_HIGH_WATER, GATHER_FROM, GATHER_UP_TO, WRITE_HIGH_WATER
 from tests.support.applications import Slow
 from tests.support.harness import GET, Receive, Scope, Send, Worker, answer, body, get, in_loop, post, start, turns
 
@@ -74,13 +74,60 @@ async def test_a_streaming_application_waits_for_a_slow_client() -> None:
     client = worker.connect(capacity=20_000)
     client.send(GET)
     await turns()
-    assert sent <= 20_000 + WRITE_HIGH_WATER + 30_000
-    assert client.transport.get_write_buffer_size() <= WRITE_HIGH_WATER + 30_000
+    assert sent <= 20_000 + WRITE_HIGH_WATER + GATHER_UP_TO + 10_000
+    assert client.transport.get_write_buffer_size() <= WRITE_HIGH_WATER + GATHER_UP_TO + 10_000
     while worker.state.tasks:
         client.transport.take(50_000)
         await turns(3)
-        assert client.transport.get_write_buffer_size() <= WRITE_HIGH_WATER + 30_000
+        assert client.transport.get_write_buffer_size() <= WRITE_HIGH_WATER + GATHER_UP_TO + 10_000
     assert len(client.answers()[0].body) == 1_000_000
+
+
+@in_loop
+async def test_small_pieces_that_are_sent_without_a_pause_leave_together() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        for _ in range(10):
+            await send(body(b"x" * 100, more=True))
+        await send(body())
+
+    client = Worker(app).connect()
+    client.send(GET)
+    await turns()
+    assert len(client.transport.writes) == 1
+    assert client.answers()[0].body == b"x" * 1000
+
+
+@in_loop
+@pytest.mark.parametrize("size", [GATHER_FROM, GATHER_UP_TO // 4])
+async def test_pieces_that_are_large_by_themselves_or_together_leave_at_once(size: int) -> None:
+    seen = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        for _ in range(4):
+            await send(body(b"x" * size, more=True))
+            seen.append(len(client.transport.sent) // size)
+        await send(body())
+
+    client = Worker(app).connect()
+    client.send(GET)
+    await turns()
+    assert seen == ([1, 2, 3, 4] if size == GATHER_FROM else [0, 0, 0, 4])
+    assert client.answers()[0].body == b"x" * size * 4
+
+
+@in_loop
+async def test_pieces_that_wait_leave_with_a_pipelined_request_behind_them() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        await send(body(scope["path"].encode(), more=True))
+        await send(body())
+
+    client = Worker(app).connect()
+    client.send(get(b"/1") + get(b"/2"))
+    await turns()
+    assert [answer.body for answer in client.answers()] == [b"/1", b"/2"]
 
 
 # Pipelining.
