@@ -41,6 +41,10 @@ QUEUE_FACTOR = 4
 whose applications still run; it is these that are limited, not what the client has open (Go does the same)."""
 
 
+_OFFERED: dict[str, Any] = {}
+"""What stands under the name of an extension that has nothing to say; one for all connections, to save memory."""
+
+
 class Hosting(SocketHosting, Logged):
     """Runs applications for one connection."""
 
@@ -92,7 +96,10 @@ class Hosting(SocketHosting, Logged):
             host = client[0] if client is not None and client[1] is not None else NO_ADDRESS
         self._client = client
         self.client_text = in_words(client)
-        self._server = server
+        state = self.state
+        if server != state.server:
+            state.server = server
+        self._server = state.server  # the same object for all that came to the same address, which saves memory
         self._trusted = bool(self.state.trusted) and host in self.state.trusted
 
     # The connection's part.
@@ -255,15 +262,15 @@ class Hosting(SocketHosting, Logged):
     def _connection_scope(self) -> dict[str, Any]:
         """Return what all scopes of this connection share; made on the first request, so that idling costs less."""
         extensions: dict[str, Any] = {
-            "http.response.pathsend": {},
-            "http.response.early_hint": {},
+            "http.response.pathsend": _OFFERED,
+            "http.response.early_hint": _OFFERED,
             "keepserve": ConnectionFacts(self),
         }
         engine = self.engine
         if engine.multiplexed:
-            extensions["http.response.trailers"] = {}
+            extensions["http.response.trailers"] = _OFFERED
         if engine.push_allowed:
-            extensions["http.response.push"] = {}
+            extensions["http.response.push"] = _OFFERED
         if (tls := self._tls_object()) is not None:
             extensions["tls"] = tls_extension(tls)
         self._scope = connection_scope(

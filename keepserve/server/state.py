@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from keepserve.asgi.exchange import HEAD_HELD, Exchange
 from keepserve.asgi.farewell import Farewell
+from keepserve.asgi.scope import Address
 from keepserve.asgi.types import App
 from keepserve.config import Settings
 from keepserve.http1.engine import Http1Engine
@@ -127,6 +128,8 @@ class WorkerState:
             server=settings.server_header, date=settings.date_header, extra=settings.response_fields
         )
         self._limits_without_http2 = dataclasses.replace(self.limits, detect_http2=False)
+        self.server: Address | None = None
+        """The address that the latest connection came to."""
         self.trusted = TrustedPeers(settings.forwarded_allow_ips if settings.proxy_headers else ())
         """Whose forwarding fields are believed."""
         self.balancers = TrustedPeers(settings.proxy_protocol_from)
