@@ -100,7 +100,9 @@ class Upkeep:
     def stop(self) -> None:
         """The server stops: no more replacements."""
         self._roll = None
-        self._reload_wanted = False
+        if self._reload_wanted:  # it came together with the stop, or waited for a start to be over
+            self._reload_wanted = False
+            logger.info("SIGHUP: not while stopping")
         self._watchdog = Watchdog(0.0)
         self._next_recycling = math.inf
 

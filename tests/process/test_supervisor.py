@@ -296,6 +296,16 @@ def test_signals_that_only_mean_something_while_it_runs_are_told_and_survived(lo
             running.said(f"{number.name}: not while stopping")
 
 
+def test_a_reload_that_a_stop_overtakes_is_told_to_be_off(log: Path) -> None:
+    with fake("importing", log) as running:
+        running.said(r"up \d+")
+        running.send(signal.SIGHUP)
+        running.said("once the start or replacement under way is done")
+        running.send(signal.SIGTERM)
+        running.said("SIGHUP: not while stopping")
+        assert running.ended() is not None
+
+
 @linux
 def test_a_hangup_of_its_terminal_stops_it(log: Path) -> None:
     master, terminal = os.openpty()
