@@ -41,8 +41,8 @@ GATHER_FROM = 16 * 1024
 """Above so many bytes several buffers are written as they are; below, joining them is cheaper."""
 
 GATHER_UP_TO = 32 * 1024
-"""Bytes of small pieces of a body at which they no longer wait for the end of the loop's turn. Twice as many gave a
-twelfth more, and would let a slow client keep twice as much here."""
+"""Bytes of small pieces of a body that may wait for the end of the loop's turn. Twice as many gave a twelfth more,
+and would let a slow client keep twice as much here."""
 
 
 class Connection(Watched, asyncio.Protocol):
@@ -172,7 +172,7 @@ class Connection(Watched, asyncio.Protocol):
             self.flush()
             return
         self._gathered += size
-        if size < GATHER_FROM and self._gathered < GATHER_UP_TO:
+        if size < GATHER_FROM and self._gathered + size <= GATHER_UP_TO:  # the next one is mostly as long
             if not self._flush_due:
                 self._flush_soon()
             return

@@ -100,7 +100,7 @@ class Hosting(SocketHosting, Logged):
         if server != state.server:
             state.server = server
         self._server = state.server  # the same object for all that came to the same address, which saves memory
-        self._trusted = bool(self.state.trusted) and host in self.state.trusted
+        self._trusted = bool(state.trusted) and host in state.trusted
 
     # The connection's part.
 
