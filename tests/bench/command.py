@@ -70,6 +70,7 @@ class Bar:
 @click.option("--servers", metavar="NAMES", help="These servers, separated by commas; default: all but variants.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Rounds that count.")
 @click.option("--seconds", default=3, show_default=True, type=click.IntRange(1), help="Length of one load.")
+@click.option("--note", default="", metavar="TEXT", help="Words to keep with the interpreter's version: its build.")
 @click.option("--server-cpus", help="CPUs of the servers.  [default: the first that may be used]")
 @click.option("--load-cpu", help="CPU of the load.  [default: the last that may be used]")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the results here.")
@@ -94,6 +95,7 @@ def main(
     servers: str | None,
     rounds: int,
     seconds: int,
+    note: str,
     server_cpus: str | None,
     load_cpu: str | None,
     json_file: Path | None,
@@ -122,7 +124,7 @@ def main(
         else:
             cpus = _cpus(server_cpus, load_cpu)
             place = environments or default_place()
-            results = begin(["python", "-m", "tests.bench", *_repeatable(sys.argv[1:])], rounds, seconds)
+            results = begin(["python", "-m", "tests.bench", *_repeatable(sys.argv[1:])], rounds, seconds, note)
             _measure(results, scenarios, wanted, cpus, Environments(place, click.echo, update=update))
         click.echo(report.closing(results))
         if json_file is not None:
@@ -233,7 +235,7 @@ def _repeatable(arguments: Sequence[str]) -> list[str]:
         name, has_value, _ = argument.partition("=")
         if skip:
             skip = False
-        elif name in ("--json", "--plot", "--environments", "--server-cpus", "--load-cpu", "--from"):
+        elif name in ("--json", "--plot", "--environments", "--server-cpus", "--load-cpu", "--from", "--note"):
             skip = not has_value
         elif name not in ("--readme", "--update"):
             kept.append(f"'{argument}'" if set(argument) & set("*?[ ") else argument)

@@ -83,7 +83,9 @@ class Environments:
         return made
 
     def _make(self, package: Package) -> Environment:
-        directory = self._place / directory_name(package, platform.python_version(), _own_extra(package))
+        # Two builds of one version are two interpreters.
+        extra = sys.base_prefix + _own_extra(package)
+        directory = self._place / directory_name(package, platform.python_version(), extra)
         mark = directory / _MARK
         if mark.exists() and not self._update:
             return Environment(directory, json.loads(mark.read_text()))

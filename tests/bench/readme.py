@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench.figures import OURS, Table, growth, judge_goals, shown, spread
-from tests.bench.report import bound, families, servers_of, versions_of
+from tests.bench.report import bound, families, python_of, servers_of, versions_of
 from tests.bench.results import Results
 
 MARK = "benchmark"
@@ -18,10 +18,10 @@ PICTURE = Path("tests/bench/results/comparison.png")
 def section(results: Results, picture: Path = PICTURE) -> str:
     """Return the section: what was measured where, a picture, and tables."""
     parts = [
-        f"Measured on {results.date} with CPython {results.python} ({results.machine}): the server on one core, the "
-        f"load on another; medians of {results.rounds} interleaved rounds of {results.seconds} s. Figures move from "
-        "machine to machine: the ratios are taken round by round, and stand with the least and the most. All answers "
-        "are checked.",
+        f"Measured on {results.date} with CPython {python_of(results)} ({results.machine}): the server on one core, "
+        f"the load on another; medians of {results.rounds} interleaved rounds of {results.seconds} s. Figures move "
+        "from machine to machine: the ratios are taken round by round, and stand with the least and the most. All "
+        "answers are checked.",
         f"![keepserve and its peers, with the least and the most of each]({picture.as_posix()})",
         "\n".join(_ratios(results)),
         *("\n".join(_curve(tables)) for tables in families(results.tables)),

@@ -112,10 +112,15 @@ def closing(results: Results) -> str:
     if goals:
         parts.append("\n".join(["Goals", *goals]))
     parts.append(
-        f"CPython {results.python}, {results.machine}, {results.date}; "
+        f"CPython {python_of(results)}, {results.machine}, {results.date}; "
         f"{results.rounds} rounds of {results.seconds} s\n{versions_of(results)}"
     )
     return "\n\n".join(parts)
+
+
+def python_of(results: Results) -> str:
+    """The interpreter's version, and what was said of it."""
+    return f"{results.python}, {results.note}" if results.note else results.python
 
 
 def versions_of(results: Results) -> str:

@@ -20,7 +20,10 @@ FORMAT = 1
 
 @dataclass
 class Results:
-    """Tables, and what is needed to believe them. ``versions`` are by server, then by part."""
+    """Tables, and what is needed to believe them. ``versions`` are by server, then by part.
+
+    ``note`` is what only the caller knows, such as how the interpreter was built.
+    """
 
     date: str
     machine: str
@@ -30,6 +33,7 @@ class Results:
     seconds: int
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
     tables: list[Table] = field(default_factory=list)
+    note: str = ""
 
     def as_json(self) -> str:
         """All of it."""
@@ -54,7 +58,7 @@ def _table(data: dict[str, Any]) -> Table:
     return Table(**data, goals=goals, entries=entries)
 
 
-def begin(command: Sequence[str], rounds: int, seconds: int) -> Results:
+def begin(command: Sequence[str], rounds: int, seconds: int, note: str = "") -> Results:
     """Results without tables: of here and today."""
     return Results(
         date=datetime.date.today().isoformat(),
@@ -63,6 +67,7 @@ def begin(command: Sequence[str], rounds: int, seconds: int) -> Results:
         command=" ".join(command),
         rounds=rounds,
         seconds=seconds,
+        note=note,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from tests.bench import readme, report
@@ -89,6 +91,12 @@ def test_the_readme_has_a_line_for_each_piece_of_work_and_names_the_circumstance
         "```sh\npython -m tests.bench\n",
     ):
         assert part in text
+
+
+def test_what_is_said_of_the_interpreter_stands_beside_its_version() -> None:
+    noted = dataclasses.replace(results(), note="built with PGO")
+    assert "CPython 3.13.0, built with PGO, A CPU" in report.closing(noted)
+    assert "with CPython 3.13.0, built with PGO (A CPU, 2 CPUs, Linux 6)" in readme.section(noted)
 
 
 def test_results_come_back_from_json_as_they_were() -> None:
