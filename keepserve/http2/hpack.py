@@ -25,6 +25,12 @@ DEFAULT_TABLE_SIZE = 4096
 DYNAMIC = len(STATIC_FIELDS) + 1
 """Where the indices of the dynamic table begin: 62."""
 
+PSEUDO_FIELDS = 5
+"""How many pseudo-fields may have a meaning of their own: -1 to -5. One of -6 is out of place wherever it stands."""
+
+# By meaning, counted from the end. The last of them is taken from the beginning, so that nothing more may come there.
+_BLANK: list[bytes | None] = [b"", *[None] * PSEUDO_FIELDS]
+
 HARD_FACTOR = 4
 """How many times the limit a list of fields may be before decoding on is not worth it."""
 
@@ -40,9 +46,9 @@ class ListTooLarge(Exception):
 class Vocabulary:
     """What fields mean to an engine, and the literals seen most lately; one for all connections of a worker.
 
-    ``classify`` takes a name and a value and tells what the field means: 0 is nothing special,
-    pseudo-fields are negative, and the rest is for the engine to define. It is asked once for each
-    field that comes as a literal, not when it comes again from a table.
+    ``classify`` takes a name and a value and tells what the field means: 0 is nothing special, pseudo-fields are
+    negative (``PSEUDO_FIELDS``), and what else there is are bits for the engine to define. It is asked once for
+    each field that comes as a literal, not when it comes again from a table.
     """
 
     __slots__ = ("classify", "literals", "static")
@@ -62,36 +68,49 @@ class Vocabulary:
 class Decoded:
     """A decoded block. Only ``Decoder.decode`` and ``gather`` make one."""
 
-    __slots__ = ("fields", "late", "marked", "size")
+    __slots__ = ("fields", "late", "meanings", "odd", "pseudo", "size")
 
     fields: list[Field]
     """The fields, in order, but for the pseudo-fields."""
-    marked: list[Entry]
-    """Those of all fields that mean something, in order."""
+    meanings: int
+    """What these fields mean, together."""
+    pseudo: list[bytes | None]
+    """The values of the pseudo-fields, by their meaning: ``pseudo[-1]`` is that of the one that means -1."""
+    odd: Field | None
+    """The first pseudo-field that stood there before, or is in its place nowhere (RFC 9113 §8.3)."""
     size: int
     """Size of the whole list (RFC 9113 §6.5.2), also where that is over the limit and not all of it is here."""
     late: bool
     """A pseudo-field stood behind an ordinary field (RFC 9113 §8.3)."""
 
+    @property
+    def has_pseudo(self) -> bool:
+        """There was any pseudo-field."""
+        return self.pseudo != _BLANK or self.odd is not None
+
     def __repr__(self) -> str:
-        return f"<Decoded {self.fields!r} {self.marked!r} {self.size} {self.late}>"
+        return f"<Decoded {self.pseudo[1:]!r} {self.fields!r} {self.meanings} {self.odd!r} {self.size} {self.late}>"
 
 
 def gather(entries: Iterable[Entry], max_list_size: int) -> Decoded:
     """Return what ``Decoder.decode`` makes of these fields, for those that another decoder has decoded."""
     decoded = Decoded()
-    decoded.fields, decoded.marked, decoded.size, decoded.late = [], [], 0, False
+    decoded.fields, decoded.meanings, decoded.size, decoded.late = [], 0, 0, False
+    decoded.pseudo, decoded.odd = _BLANK.copy(), None
     for entry in entries:
         field, cost, meaning = entry
         decoded.size += cost
         if decoded.size > max_list_size:
             continue
-        if meaning:
-            decoded.marked.append(entry)
         if meaning >= 0:
             decoded.fields.append(field)
-        elif decoded.fields:
-            decoded.late = True
+            decoded.meanings |= meaning
+            continue
+        decoded.late = decoded.late or bool(decoded.fields)
+        if decoded.pseudo[meaning] is None:
+            decoded.pseudo[meaning] = field[1]
+        else:
+            decoded.odd = decoded.odd or field
     return decoded
 
 
@@ -134,8 +153,10 @@ class Decoder:
         literals = vocabulary.literals
         table = self._table
         fields: list[Field] = []
-        marked: list[Entry] = []
+        pseudo = _BLANK.copy()
+        odd: Field | None = None
         late = False
+        meanings = 0
         size = 0
         updates = 0
         end = len(block)
@@ -224,11 +245,15 @@ class Decoder:
                         )
                 elif not meaning:
                     fields.append(field)
+                elif meaning > 0:
+                    meanings |= meaning
+                    fields.append(field)
                 else:
-                    marked.append(entry)
-                    if meaning > 0:
-                        fields.append(field)
-                    elif fields:
+                    if pseudo[meaning] is None:
+                        pseudo[meaning] = field[1]
+                    elif odd is None:
+                        odd = field
+                    if fields:
                         late = True
         except IndexError as fault:
             raise CompressionFault(
@@ -238,7 +263,9 @@ class Decoder:
             raise CompressionFault(*fault.args) from fault
         decoded = Decoded()
         decoded.fields = fields
-        decoded.marked = marked
+        decoded.meanings = meanings
+        decoded.pseudo = pseudo
+        decoded.odd = odd
         decoded.size = size
         decoded.late = late
         return decoded

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from keepserve.http2.hpack import Decoded, Field, Vocabulary
+from keepserve.http2.hpack import PSEUDO_FIELDS, Decoded, Field, Vocabulary
 from keepserve.http2.protocol import ErrorCode, StreamFault
 from keepserve.websocket.handshake import VERSION, HandshakeFault, read_handshake
 from keepserve.wire.engine import Request, WebSocketRequest
@@ -22,9 +22,9 @@ from keepserve.wire.fields import (
     remember,
 )
 
-# Meanings of pseudo-fields are negative, so that the decoder can tell them (RFC 9113 §8.3).
+# Meanings of pseudo-fields are negative, so that the decoder can put them apart (RFC 9113 §8.3).
 METHOD, PATH, SCHEME, AUTHORITY, PROTOCOL = -1, -2, -3, -4, -5
-BAD_PSEUDO = -6
+BAD_PSEUDO = -1 - PSEUDO_FIELDS
 """A pseudo-field that no request has, or whose value it must not have."""
 
 # Meanings of ordinary fields are bits, so that those of a whole request add up.
@@ -106,24 +106,9 @@ def read_request(stream: int, decoded: Decoded, complete: bool, *, extended_conn
         StreamFault: the request is malformed (RFC 9113 §8.1.1).
         Unserved: it is well-formed, and not for this server.
     """
-    method = path = scheme = authority = protocol = None
-    special = 0
-    for field, _, meaning in decoded.marked:
-        if meaning > 0:
-            special |= meaning
-        elif meaning == METHOD and method is None:
-            method = field[1]
-        elif meaning == PATH and path is None:
-            path = field[1]
-        elif meaning == SCHEME and scheme is None:
-            scheme = field[1]
-        elif meaning == AUTHORITY and authority is None:
-            authority = field[1]
-        elif meaning == PROTOCOL and protocol is None:
-            protocol = field[1]
-        else:
-            raise _malformed(f"the pseudo-field {_shown(field)} is unknown, repeated or has no valid value")
-    if special & BAD or decoded.late:
+    _, protocol, authority, scheme, path, method = decoded.pseudo
+    special = decoded.meanings
+    if special & BAD or decoded.late or decoded.odd is not None:
         raise _malformed(_fault_among(decoded))
     if method is None:
         raise _malformed("there is no :method")
@@ -254,11 +239,10 @@ def _check_unusual(
 
 def check_trailers(decoded: Decoded, forbidden: frozenset[bytes]) -> None:
     """Judge a request's trailer section (RFC 9113 §8.1). Raises ``StreamFault`` when it is malformed."""
-    for field, _, meaning in decoded.marked:
-        if meaning < 0:
-            raise _malformed("a trailer section holds a pseudo-field")
-        if meaning & BAD:
-            raise _malformed(f"the trailer {_shown(field)} is not allowed")
+    if decoded.has_pseudo:
+        raise _malformed("a trailer section holds a pseudo-field")
+    if decoded.meanings & BAD:
+        raise _malformed(f"the trailer {_shown(_bad_among(decoded))} is not allowed")
     for name, _ in decoded.fields:
         if name in forbidden:
             raise _malformed(f"the field {name.decode()[:40]} may not be a trailer")
@@ -266,20 +250,25 @@ def check_trailers(decoded: Decoded, forbidden: frozenset[bytes]) -> None:
 
 def crumbs_in(decoded: Decoded) -> int:
     """How many of the fields are cookies, of which browsers and balancers send one for each pair."""
-    return sum(1 for _, _, meaning in decoded.marked if meaning == COOKIE)
+    return sum(1 for name, _ in decoded.fields if name == b"cookie")
 
 
 def start_of(decoded: Decoded) -> tuple[bytes, bytes]:
     """Method and path of a request that will not be served, as far as they can be read, for the log."""
-    found = {name: value for (name, value), _, _ in decoded.marked}
-    return found.get(b":method", b"-"), found.get(b":path", b"-")
+    return decoded.pseudo[METHOD] or b"-", decoded.pseudo[PATH] or b"-"
 
 
 def _fault_among(decoded: Decoded) -> str:
-    bad = next((field for field, _, meaning in decoded.marked if meaning > 0 and meaning & BAD), None)
-    if bad is None:
+    if decoded.odd is not None:
+        return f"the pseudo-field {_shown(decoded.odd)} is unknown, repeated or has no valid value"
+    if decoded.late:
         return "a pseudo-field stands behind ordinary fields"
-    return f"the field {_shown(bad)} is not allowed in HTTP/2, or not well formed"
+    return f"the field {_shown(_bad_among(decoded))} is not allowed in HTTP/2, or not well formed"
+
+
+def _bad_among(decoded: Decoded) -> Field:
+    """The field that must not be there: asked again, because only what all fields mean together is kept."""
+    return next(field for field in decoded.fields if classify(*field) & BAD)
 
 
 def _shown(field: Field) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hpack.table import HeaderTable
 
 from keepserve.http2.hpack import CompressionFault, Decoder, Field, ListTooLarge, Vocabulary
-from tests.http2.blocks import ENOUGH, SECRET, classify, new, plain, size_of
+from tests.http2.blocks import ENOUGH, SECRET, classify, new, plain, pseudo_of, size_of
 
 # --- integers (§5.1, C.1) ---
 
@@ -85,7 +85,8 @@ def test_the_static_table_is_that_of_the_library() -> None:
         decoded = decoder.decode(bytes([0x80 + index]), ENOUGH)
         meaning = classify(*field)
         assert decoded.fields == ([] if meaning < 0 else [field])
-        assert decoded.marked == ([(field, size_of([field]), meaning)] if meaning else [])
+        assert pseudo_of(decoded) == ([field] if meaning < 0 else [])
+        assert decoded.meanings == (meaning if meaning > 0 else 0)
         assert decoded.size == size_of([field])
 
 
@@ -197,11 +198,12 @@ def test_faults_of_huffman_strings_are_faults_of_the_block() -> None:
 
 def test_the_empty_block_has_nothing() -> None:
     decoded = new().decode(b"", ENOUGH)
-    assert (decoded.fields, decoded.marked, decoded.size, decoded.late) == ([], [], 0, False)
-    assert repr(decoded) == "<Decoded [] [] 0 False>"
+    assert (decoded.fields, decoded.meanings, decoded.size, decoded.late) == ([], 0, 0, False)
+    assert (pseudo_of(decoded), decoded.odd, decoded.has_pseudo) == ([], None, False)
+    assert repr(decoded) == "<Decoded [None, None, None, None, None] [] 0 None 0 False>"
 
 
-def test_pseudo_fields_are_marked_and_no_fields_and_others_may_be_both() -> None:
+def test_pseudo_fields_are_put_apart_and_what_others_mean_is_added_up() -> None:
     method, cookie, other = (b":method", b"GET"), (b"cookie", b"a=b"), (b"x-a", b"")
     for first in (0x40, 0x00):
         decoder = new()
@@ -209,7 +211,8 @@ def test_pseudo_fields_are_marked_and_no_fields_and_others_may_be_both() -> None
         for again in (block, block, b"\x82\xbe\xbf\xc0" if first else block):
             decoded = decoder.decode(again, ENOUGH)
             assert decoded.fields == [other, cookie, other]
-            assert decoded.marked == [(method, 42, -1), (cookie, 41, SECRET)]
+            assert pseudo_of(decoded) == [method]
+            assert decoded.meanings == SECRET
             assert decoded.size == 42 + 35 + 41 + 35
             assert not decoded.late
 
@@ -227,6 +230,23 @@ def test_pseudo_fields_are_marked_and_no_fields_and_others_may_be_both() -> None
 )
 def test_pseudo_fields_behind_others_are_late(block: bytes, late: bool) -> None:
     assert new().decode(block, ENOUGH).late is late
+
+
+@pytest.mark.parametrize(
+    ("block", "odd"),
+    [
+        pytest.param(b"\x82\x84\x83", (b":method", b"POST"), id="a second one"),
+        pytest.param(b"\x82\x82\x83", (b":method", b"GET"), id="the same again, and again"),
+        pytest.param(b"\x82" + plain(b":unknown", b""), (b":unknown", b""), id="none that has a place"),
+        pytest.param(plain(b":unknown", b"") + b"\x82", (b":unknown", b""), id="the first of all"),
+        pytest.param(b"\x82\x84\x87", None, id="one of each"),
+    ],
+)
+def test_the_first_pseudo_field_out_of_place_is_told(block: bytes, odd: Field | None) -> None:
+    decoded = new().decode(block, ENOUGH)
+    assert decoded.odd == odd
+    assert pseudo_of(decoded)[0] == (b":method", b"GET")
+    assert decoded.has_pseudo
 
 
 def test_a_field_is_judged_once_for_the_table_and_once_for_each_new_literal() -> None:
@@ -254,16 +274,16 @@ def test_beyond_the_limit_nothing_is_kept_but_the_table_stays_in_step() -> None:
     block = plain(b"a", b"1") + b"\x82" + plain(b"b", b"2") + plain(b"cookie", b"3")
     total = 34 + 42 + 34 + 39
     whole = new().decode(block, total)
-    assert (len(whole.fields), len(whole.marked), whole.size) == (3, 2, total)
+    assert (len(whole.fields), whole.meanings, whole.size) == (3, SECRET, total)
     decoder = new()
     decoded = decoder.decode(block, total - 1)
     assert decoded.fields == [(b"a", b"1"), (b"b", b"2")]
-    assert [field for field, _, _ in decoded.marked] == [(b":method", b"GET")]
-    assert decoded.size == total
+    assert pseudo_of(decoded) == [(b":method", b"GET")]
+    assert (decoded.meanings, decoded.size) == (0, total)
     decoded = decoder.decode(b"\xbe\xc0", total)
     assert decoded.fields == [(b"cookie", b"3"), (b"a", b"1")]
     decoded = decoder.decode(b"\xc0\x82" + plain(b"c", b"4"), 33)
-    assert (decoded.fields, decoded.marked, decoded.size) == ([], [], 34 + 42 + 34)
+    assert (decoded.fields, decoded.has_pseudo, decoded.size) == ([], False, 34 + 42 + 34)
     assert decoder.dynamic[0] == (b"c", b"4")
 
 
@@ -325,7 +345,7 @@ def test_a_literal_read_before_is_indexed_or_not_as_it_now_says() -> None:
         for first, kept in ((0x00, 0), (0x10, 0), (0x40, 1), (0x10, 1), (0x40, 2), (0x00, 2)):
             decoded = decoder.decode(plain(b"cookie", b"secret", first), ENOUGH)
             assert decoded.fields == [(b"cookie", b"secret")]
-            assert decoded.marked == [((b"cookie", b"secret"), 44, SECRET)]
+            assert decoded.meanings == SECRET
             assert decoder.dynamic == [(b"cookie", b"secret")] * kept
 
 
