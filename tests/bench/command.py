@@ -19,7 +19,7 @@ from tests.bench.environment import Environments, default_place
 from tests.bench.figures import Table
 from tests.bench.peers import SERVERS, Server
 from tests.bench.processes import ROOT, Unavailable
-from tests.bench.results import Results, begin, from_json
+from tests.bench.results import Results, begin, from_json, merged
 from tests.bench.runner import Options, Progress, Runner
 from tests.bench.scenarios import Scenario, chosen
 from tests.bench.setups import Certificate
@@ -80,9 +80,10 @@ class Bar:
 )
 @click.option(
     "--from",
-    "from_file",
+    "from_files",
+    multiple=True,
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Measure nothing: take the results from this JSON file.",
+    help="Measure nothing: take the results from this JSON file; repeatable, for runs of several parts.",
 )
 @click.option("--list", "list_all", is_flag=True, help="Name the scenarios and the servers.")
 @click.option(
@@ -101,7 +102,7 @@ def main(
     json_file: Path | None,
     plot_file: Path | None,
     write_readme: bool,
-    from_file: Path | None,
+    from_files: tuple[Path, ...],
     list_all: bool,
     environments: Path | None,
     update: bool,
@@ -119,8 +120,8 @@ def main(
         wanted = _servers(servers)
         if plot_file or write_readme:
             plot.need_matplotlib()
-        if from_file is not None:
-            results = from_json(from_file.read_text())
+        if from_files:
+            results = merged([from_json(file.read_text()) for file in from_files])
         else:
             cpus = _cpus(server_cpus, load_cpu)
             place = environments or default_place()

@@ -49,13 +49,21 @@ def _ratios(results: Results) -> Iterator[str]:
 
 
 def _errors(results: Results) -> str:
-    """Who answered wrongly, and where: marked, and not compared with."""
+    """Who answered wrongly, where and how: marked, and not compared with."""
     found: dict[str, list[str]] = {}
-    for table in results.tables:
-        for entry in table.entries:
-            if entry.problem:
-                found.setdefault(entry.server, []).append(table.title)
-    erred = "; ".join(f"{server} ({', '.join(titles)})" for server, titles in found.items())
+    for server in servers_of(results.tables):
+        asked = [
+            (table.title, entry.problem)
+            for table in results.tables
+            for entry in table.entries
+            if entry.server == server and not entry.absent
+        ]
+        problems = {problem for _, problem in asked}
+        if len(asked) > 1 and len(problems) == 1 and any(problems):
+            found[server] = [f"everything: {problems.pop().rstrip('.')}"]
+        elif any(problems):
+            found[server] = [title for title, problem in asked if problem]
+    erred = "; ".join(f"{server} ({', '.join(cases)})" for server, cases in found.items())
     return f"Errors or wrong answers, hence no figures: {erred}." if erred else ""
 
 

@@ -52,6 +52,35 @@ def from_json(text: str) -> Results:
         raise ValueError(f"These results are not complete: {error!r}.") from error
 
 
+def merged(runs: Sequence[Results]) -> Results:
+    """Put runs together, so that one report has the tables of all; raises ``ValueError`` for what does not belong so.
+
+    Each table is of one run: what is compared was measured together.
+    """
+    first = runs[0]
+    for name in ("machine", "python", "note", "rounds", "seconds"):
+        values = {getattr(run, name) for run in runs}
+        if len(values) > 1:
+            found = ", ".join(sorted(map(repr, values)))
+            raise ValueError(f"Runs to be put together must have the same {name}; these have {found}.")
+    versions: dict[str, dict[str, str]] = {}
+    tables: dict[str, Table] = {}
+    for run in runs:
+        for server, parts in run.versions.items():
+            if versions.setdefault(server, parts) != parts:
+                raise ValueError(f"Runs to be put together must have the same servers; two have other {server}s.")
+        for table in run.tables:
+            if tables.setdefault(table.name, table) is not table:
+                raise ValueError(f"{table.name} was measured twice; which of the two is to be shown?")
+    return dataclasses.replace(
+        first,
+        date=max(run.date for run in runs),
+        command="\n".join(run.command for run in runs),
+        versions=versions,
+        tables=list(tables.values()),
+    )
+
+
 def _table(data: dict[str, Any]) -> Table:
     goals = tuple(Goal(**goal) for goal in data.pop("goals"))
     entries = [Entry(**entry) for entry in data.pop("entries")]

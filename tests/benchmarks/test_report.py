@@ -8,7 +8,7 @@ import pytest
 
 from tests.bench import readme, report
 from tests.bench.figures import Entry, Goal, Table
-from tests.bench.results import Results, from_json
+from tests.bench.results import Results, from_json, merged
 
 
 def results() -> Results:
@@ -93,6 +93,15 @@ def test_the_readme_has_a_line_for_each_piece_of_work_and_names_the_circumstance
         assert part in text
 
 
+def test_a_server_that_never_worked_is_told_with_the_reason() -> None:
+    broken = results()
+    for table in broken.tables:
+        table.entries.append(Entry("hypercorn", problem="it ended: no such module."))
+    assert "no figures: gunicorn (HTTP/1.1 hello); hypercorn (everything: it ended: no such module)." in (
+        readme.section(broken)
+    )
+
+
 def test_what_is_said_of_the_interpreter_stands_beside_its_version() -> None:
     noted = dataclasses.replace(results(), note="built with PGO")
     assert "CPython 3.13.0, built with PGO, A CPU" in report.closing(noted)
@@ -101,6 +110,30 @@ def test_what_is_said_of_the_interpreter_stands_beside_its_version() -> None:
 
 def test_results_come_back_from_json_as_they_were() -> None:
     assert from_json(results().as_json()) == results()
+
+
+def test_runs_of_several_parts_make_one_report() -> None:
+    first, second = results(), results()
+    first.tables, second.tables = first.tables[:2], second.tables[2:]
+    second.command, second.date = "python -m tests.bench --only 'growth/*'", "2026-11-26"
+    del second.versions["granian"]
+    whole = merged([first, second])
+    assert whole.tables == results().tables
+    assert whole.versions == results().versions
+    assert whole.date == "2026-11-26"
+    assert "```sh\npython -m tests.bench\npython -m tests.bench --only 'growth/*'\n```" in readme.section(whole)
+
+
+def test_runs_that_do_not_belong_together_are_not_put_together() -> None:
+    other = dataclasses.replace(results(), tables=[])
+    with pytest.raises(ValueError, match=r"the same rounds; these have 2, 5\."):
+        merged([results(), dataclasses.replace(other, rounds=5)])
+    with pytest.raises(ValueError, match=r"the same python; these have '3\.11\.2', '3\.13\.0'\."):
+        merged([results(), dataclasses.replace(other, python="3.11.2")])
+    with pytest.raises(ValueError, match="two have other granians"):
+        merged([results(), dataclasses.replace(other, versions={"granian": {"granian": "2.9"}})])
+    with pytest.raises(ValueError, match="http1/hello was measured twice"):
+        merged([results(), results()])
 
 
 @pytest.mark.parametrize("text", ["{}", '{"format": 0}', '{"format": 1}', "[]", "no JSON"])
