@@ -104,6 +104,7 @@ class Drain:
 
     def look(self) -> None:
         """Do what the time, and what is left, ask for."""
+        self._state.batch.begin()  # what has been read is not left out of what is counted and cancelled
         course, now = self._course, self._state.clock()
         for phase in course.early(now):
             self._end_early(phase)
@@ -118,6 +119,7 @@ class Drain:
 
     def _begun(self, now: float) -> None:
         """Somebody wants an end, for the first time or sooner than before."""
+        self._state.batch.begin()
         state, course = self._state, self._course
         state.leaving = course.leaving
         state.idle_grace = course.idle_grace

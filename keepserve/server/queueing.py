@@ -37,14 +37,15 @@ class Host(Protocol):
 
 
 class Busy:
-    """How many places are taken: by applications that run, but not for WebSockets that have been accepted."""
+    """How many places are taken: by applications that run or are about to, but not for accepted WebSockets."""
 
-    def __init__(self, running: Sized, sockets: Sized) -> None:
+    def __init__(self, running: Sized, beginning: Sized, sockets: Sized) -> None:
         self._running = running
+        self._beginning = beginning
         self._sockets = sockets
 
     def __len__(self) -> int:
-        return max(0, len(self._running) - len(self._sockets))
+        return max(0, len(self._running) + len(self._beginning) - len(self._sockets))
 
 
 class WaitingQueue:

@@ -22,6 +22,7 @@ from keepserve.http1.response import DefaultFields
 from keepserve.http2.encoding import EncodedFields
 from keepserve.http2.engines import ENGINES
 from keepserve.proxy.peers import TrustedPeers
+from keepserve.server.batch import Batch
 from keepserve.server.capacity import Capacity, open_files_limit
 from keepserve.server.health import HealthCheck
 from keepserve.server.idlewatch import IdleWatch
@@ -150,6 +151,8 @@ class WorkerState:
         )
         self.tasks: set[asyncio.Task[None]] = set()
         """Applications running at present: what ``limit_concurrency`` counts, but for ``sockets``."""
+        self.batch = Batch(self)
+        """Requests just read, whose applications are about to begin."""
         self.sockets: set[Exchange] = set()
         """Accepted WebSockets whose application runs. They hold no place: mostly they wait, and for hours."""
         self.socket_limits = SocketLimits(
@@ -161,7 +164,7 @@ class WorkerState:
         self.waiting: WaitingQueue | None = None
         """Requests that wait for one of ``limit_concurrency`` places; None without that limit."""
         if places := settings.limit_concurrency:
-            busy = Busy(self.tasks, self.sockets)
+            busy = Busy(self.tasks, self.batch, self.sockets)
             self.waiting = WaitingQueue(self.wheel, busy, places, settings.limit_concurrency_wait)
         self.idle_watch = IdleWatch(
             settings,
@@ -215,7 +218,7 @@ class WorkerState:
     def write_down(self) -> None:
         """Bring up to date what is not counted as it happens."""
         words = self.counters.words
-        self.seat[RUNNING] = len(self.tasks)
+        self.seat[RUNNING] = len(self.tasks) + len(self.batch)
         self.counters.write_durations()
         words[counters.BYTES_IN] = self.received
         words[counters.HANDSHAKING] = len(self.pending)

@@ -22,6 +22,11 @@ async def eventually(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
+async def ended(worker: Worker) -> None:
+    """Wait until every application has ended that was about to begin."""
+    await eventually(lambda: not worker.state.batch and not worker.state.tasks)
+
+
 # The head.
 
 
@@ -191,12 +196,12 @@ async def test_a_file_is_sent_whole(size: int, length: bool, tmp_path: Path) -> 
     worker = Worker(app)
     client = worker.connect()
     client.send(GET)
-    await eventually(lambda: not worker.state.tasks)
+    await ended(worker)
     (said,) = client.answers()
     assert said.body == path.read_bytes()
     assert said.whole
     client.send(GET)
-    await eventually(lambda: not worker.state.tasks)
+    await ended(worker)
     assert client.statuses == [200, 200]
 
 
@@ -215,7 +220,7 @@ async def test_a_file_waits_for_a_slow_client_and_is_closed_when_it_leaves(tmp_p
     await asyncio.sleep(0.005)
     assert client.transport.get_write_buffer_size() < 2 * CHUNK
     client.transport.lose()
-    await eventually(lambda: not worker.state.tasks)
+    await ended(worker)
     gc.collect()  # an open file would warn here
 
 
@@ -242,7 +247,7 @@ async def test_a_file_that_cannot_be_sent_is_a_fault_of_the_application(
         await eventually(lambda: client.connection.write_paused)
         path.write_bytes(b"")
         client.transport.take(10 * CHUNK)
-    await eventually(lambda: not worker.state.tasks)
+    await ended(worker)
     await turns()
     (said,) = client.answers()
     assert (said.status, said.whole) == ((200, False) if kind == "shrinking" else (500, True))
@@ -260,7 +265,7 @@ async def test_a_small_file_and_its_head_are_one_write_with_a_length(tmp_path: P
     worker = Worker(app)
     client = worker.connect()
     client.send(GET)
-    await eventually(lambda: not worker.state.tasks)
+    await ended(worker)
     assert len(client.transport.writes) == 1
     assert client.answers()[0].get(b"content-length") == b"5"
 
@@ -276,7 +281,7 @@ async def test_an_application_may_answer_otherwise_when_its_file_is_missing(tmp_
     worker = Worker(app)
     client = worker.connect()
     client.send(GET)
-    await eventually(lambda: not worker.state.tasks)
+    await ended(worker)
     assert client.answers()[0].body == b"no such file"
 
 
@@ -295,7 +300,7 @@ async def test_a_growing_file_is_sent_as_it_was(tmp_path: Path) -> None:
     with path.open("ab") as file:
         file.write(b"y" * CHUNK)
     client.transport.take(10 * CHUNK)
-    await eventually(lambda: not worker.state.tasks)
+    await ended(worker)
     assert client.answers()[0].body == b"x" * 2 * CHUNK
 
 

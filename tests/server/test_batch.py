@@ -1,0 +1,154 @@
+"""Requests of one turn of the loop: read first, then begun in their order, in batches."""
+
+from __future__ import annotations
+
+import pytest
+
+from keepserve.server.batch import MOST
+from keepserve.server.running import BEGINS_AT_ONCE
+from keepserve.telemetry.scoreboard import RUNNING
+from tests.support.applications import Slow
+from tests.support.harness import Client, Receive, Scope, Send, Worker, answer, get, in_loop, turns
+
+pytestmark = pytest.mark.skipif(not BEGINS_AT_ONCE, reason="before Python 3.12 no task can begin at once")
+
+
+class Begun:
+    """An application that notes the paths of requests as it begins, and answers them."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.paths.append(scope["path"])
+        await answer(send)
+
+
+def ask(worker: Worker, count: int, first: int = 0) -> list[Client]:
+    """A request each on so many connections, for /0, /1 and so on."""
+    clients = [worker.connect() for _ in range(count)]
+    for number, client in enumerate(clients, first):
+        client.send(get(b"/%d" % number))
+    return clients
+
+
+@in_loop
+async def test_applications_begin_when_the_turn_is_over_in_the_order_of_their_requests() -> None:
+    app = Begun()
+    worker = Worker(app)
+    clients = ask(worker, 5)
+    assert (app.paths, len(worker.state.batch)) == ([], 5)
+    await turns(1)
+    assert app.paths == ["/0", "/1", "/2", "/3", "/4"]
+    assert [client.statuses for client in clients] == [[200]] * 5
+    assert not worker.state.batch
+
+
+@in_loop
+async def test_more_than_a_batch_begins_without_the_loop_having_turned() -> None:
+    app = Begun()
+    worker = Worker(app)
+    clients = ask(worker, 2 * MOST)
+    assert len(app.paths) == len(worker.state.batch) == MOST, "the last one read is never begun while it is read"
+    ask(worker, 1, first=2 * MOST)
+    assert (len(app.paths), len(worker.state.batch)) == (2 * MOST, 1)
+    await turns(1)
+    assert app.paths == [f"/{number}" for number in range(2 * MOST + 1)]
+    assert all(client.statuses == [200] for client in clients)
+
+
+@in_loop
+async def test_requests_about_to_begin_count_as_running() -> None:
+    app = Slow()
+    worker = Worker(app)
+    seen = []
+
+    async def look(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(worker.state.seat[RUNNING])
+        if scope["path"] == "/0":
+            await app(scope, receive, send)
+        else:
+            await answer(send)
+
+    worker.state.app = look
+    ask(worker, 3)
+    worker.state.write_down()
+    assert worker.state.seat[RUNNING] == 3
+    await turns()
+    assert seen == [3, 3, 2], "the first waits, the others are over one after the other"
+    assert worker.state.seat[RUNNING] == 1
+    app.open("/0")
+    await turns()
+
+
+@in_loop
+async def test_requests_about_to_begin_take_places() -> None:
+    app = Slow()
+    worker = Worker(app, limit_concurrency=2)
+    ask(worker, 3)
+    assert worker.state.waiting is not None
+    assert (len(worker.state.batch), len(worker.state.waiting)) == (2, 1)
+    await turns()
+    assert app.started == ["/0", "/1"]
+    for path in ("/0", "/1", "/2"):
+        app.open(path)
+        await turns()
+    assert app.started == ["/0", "/1", "/2"]
+
+
+@in_loop
+async def test_what_comes_while_a_batch_begins_has_a_turn_of_its_own() -> None:
+    worker = Worker()
+    paths: list[str] = []
+    clients: list[Client] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        paths.append(scope["path"])
+        if scope["path"] == "/0":
+            clients.extend(ask(worker, MOST + 5, first=10))
+        await answer(send)
+
+    worker.state.app = app
+    ask(worker, 2)
+    worker.state.batch.begin()
+    assert (paths, len(worker.state.batch)) == (["/0", "/1"], MOST + 5)
+    await turns(2)
+    assert paths[2:] == [f"/{number}" for number in range(10, MOST + 15)]
+    assert all(client.statuses == [200] for client in clients)
+
+
+@in_loop
+async def test_pipelined_requests_are_answered_in_order_however_many() -> None:
+    app = Begun()
+    client = Worker(app).connect()
+    client.send(b"".join(get(b"/%d" % number) for number in range(3 * MOST)))
+    await turns(3 * MOST + 5)
+    assert client.statuses == [200] * 3 * MOST
+    assert app.paths == [f"/{number}" for number in range(3 * MOST)]
+
+
+@in_loop
+async def test_the_application_of_a_client_that_has_left_meanwhile_is_told_so() -> None:
+    heard = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        heard.append((await receive())["type"])
+
+    worker = Worker(app)
+    (client,) = ask(worker, 1)
+    client.transport.lose()
+    await turns()
+    assert heard == ["http.disconnect"]
+    assert not worker.state.tasks
+
+
+@in_loop
+async def test_one_that_fails_at_once_harms_no_other() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/1":
+            raise ValueError("of /1")
+        await answer(send)
+
+    clients = ask(Worker(app), 3)
+    await turns()
+    assert [client.statuses for client in clients] == [[200], [500], [200]]
