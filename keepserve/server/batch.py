@@ -31,11 +31,11 @@ class Batch:
     an application has not begun yet.
     """
 
-    __slots__ = ("_due", "_serving", "_state", "_waiting")
+    __slots__ = ("_beginning", "_due", "_state", "_waiting")
 
     def __init__(self, state: WorkerState) -> None:
         self._state = state
-        self._due = self._serving = False
+        self._beginning = self._due = False
         self._waiting: deque[tuple[Exchange, dict[str, Any], Callable[[], None] | None]] = deque()
 
     def __len__(self) -> int:
@@ -46,24 +46,35 @@ class Batch:
 
         Never in here: its connection is still reading, and an application that ends may make way for the next.
         """
-        waiting = self._waiting
-        if len(waiting) >= MOST and not self._serving:
+        if len(self._waiting) >= MOST:
             self.begin()
         if not self._due:
-            self._due = True
-            self._state.loop.call_soon(self._begin_in_turn)
-        waiting.append((exchange, scope, on_end))
+            self._begin_later()
+        self._waiting.append((exchange, scope, on_end))
+
+    def _begin_later(self) -> None:
+        self._due = True
+        self._state.loop.call_soon(self._begin_in_turn)
 
     def _begin_in_turn(self) -> None:
         self._due = False
         self.begin()
 
     def begin(self) -> None:
-        """Have the applications of all that wait begin, in the order in which their requests came."""
+        """Have the applications of all that wait begin, in the order in which their requests came.
+
+        Called by one of these applications it does nothing: the others are about to begin anyway.
+        """
+        if self._beginning:
+            return
         state, waiting = self._state, self._waiting
-        self._serving = True
-        for _ in range(len(waiting)):  # what comes meanwhile has a turn of its own
-            state.seat[RUNNING] = len(state.tasks) + len(waiting)  # should the process end in here
-            run_application_now(state, *waiting.popleft())
-        self._serving = False
-        state.seat[RUNNING] = len(state.tasks) + len(waiting)
+        self._beginning = True
+        try:
+            for _ in range(len(waiting)):  # what comes meanwhile has a turn of its own
+                state.seat[RUNNING] = len(state.tasks) + len(waiting)  # should the process end in here
+                run_application_now(state, *waiting.popleft())
+        finally:
+            self._beginning = False
+            state.seat[RUNNING] = len(state.tasks) + len(waiting)
+            if waiting and not self._due:
+                self._begin_later()  # one could not even begin, which concerns no other

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 
 from keepserve.server.batch import MOST
@@ -115,6 +117,38 @@ async def test_what_comes_while_a_batch_begins_has_a_turn_of_its_own() -> None:
     await turns(2)
     assert paths[2:] == [f"/{number}" for number in range(10, MOST + 15)]
     assert all(client.statuses == [200] for client in clients)
+
+
+@in_loop
+async def test_an_application_that_ends_the_server_does_not_begin_the_others_within_itself() -> None:
+    worker = Worker()
+    order: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        order.append("begin " + scope["path"])
+        if scope["path"] == "/0":
+            worker.drain.stop()
+        await answer(send)
+        order.append("end " + scope["path"])
+
+    worker.state.app = app
+    clients = ask(worker, 2)
+    await turns()
+    assert order == ["begin /0", "end /0", "begin /1", "end /1"]
+    assert [client.statuses for client in clients] == [[200], [200]]
+
+
+@in_loop
+async def test_what_keeps_one_from_beginning_concerns_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Begun()
+    worker = Worker(app)
+    ask(worker, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr("keepserve.server.batch.run_application_now", Mock(side_effect=MemoryError))
+        with pytest.raises(MemoryError):
+            worker.state.batch.begin()
+    await turns()
+    assert app.paths == ["/1", "/2"]
 
 
 @in_loop
