@@ -166,8 +166,7 @@ class Outgoing:
             body, size = b"", 0
             state.head_only = True
         elif length >= 0:
-            if length != size:
-                check_promise(length, size, complete)
+            check_promise(length, size, complete)
             state.left = length - size
         elif complete and size:
             # Not needed to find the end, but whoever relays it, or shows its progress, is glad of it.

@@ -10,10 +10,10 @@ So batches are bounded, and applications begin where they are started. (CPython 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from keepserve.asgi.exchange import Exchange
+from keepserve.server.queueing import OnEnd
 from keepserve.server.running import run_application_now
 from keepserve.telemetry.scoreboard import RUNNING
 
@@ -36,12 +36,12 @@ class Batch:
     def __init__(self, state: WorkerState) -> None:
         self._state = state
         self._beginning = self._due = False
-        self._waiting: deque[tuple[Exchange, dict[str, Any], Callable[[], None] | None]] = deque()
+        self._waiting: deque[tuple[Exchange, dict[str, Any], OnEnd]] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, exchange: Exchange, scope: dict[str, Any], on_end: Callable[[], None] | None) -> None:
+    def add(self, exchange: Exchange, scope: dict[str, Any], on_end: OnEnd) -> None:
         """Have an application begin when the loop has turned, or before, if so many more have come.
 
         Never in here: its connection is still reading, and an application that ends may make way for the next.

@@ -150,7 +150,7 @@ class WorkerState:
             count=lambda: len(self.connections) + len(self.pending),
         )
         self.tasks: set[asyncio.Task[None]] = set()
-        """Applications running at present: what ``limit_concurrency`` counts, but for ``sockets``."""
+        """Applications running at present: with ``batch`` what ``limit_concurrency`` counts, but for ``sockets``."""
         self.batch = Batch(self)
         """Requests just read, whose applications are about to begin."""
         self.sockets: set[Exchange] = set()

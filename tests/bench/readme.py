@@ -50,21 +50,22 @@ def _ratios(results: Results) -> Iterator[str]:
 
 def _errors(results: Results) -> str:
     """Who answered wrongly, where and how: marked, and not compared with."""
-    found: dict[str, list[str]] = {}
-    for server in servers_of(results.tables):
-        asked = [
-            (table.title, entry.problem)
-            for table in results.tables
-            for entry in table.entries
-            if entry.server == server and not entry.absent
-        ]
-        problems = {problem for _, problem in asked}
-        if len(asked) > 1 and len(problems) == 1 and any(problems):
-            found[server] = [f"everything: {problems.pop().rstrip('.')}"]
-        elif any(problems):
-            found[server] = [title for title, problem in asked if problem]
-    erred = "; ".join(f"{server} ({', '.join(cases)})" for server, cases in found.items())
+    asked: dict[str, list[tuple[str, str]]] = {}
+    for table in results.tables:
+        for entry in table.entries:
+            if not entry.absent:
+                asked.setdefault(entry.server, []).append((table.title, entry.problem))
+    found = {server: where for server, cases in asked.items() if (where := _where(cases))}
+    erred = "; ".join(f"{server} ({where})" for server, where in found.items())
     return f"Errors or wrong answers, hence no figures: {erred}." if erred else ""
+
+
+def _where(cases: list[tuple[str, str]]) -> str:
+    """Of titles and problems those with one; or the problem itself, if it was the same everywhere."""
+    problems = {problem for _, problem in cases}
+    if len(cases) > 1 and len(problems) == 1 and any(problems):
+        return f"everything: {problems.pop().rstrip('.')}"
+    return ", ".join(title for title, problem in cases if problem)
 
 
 def _goals(table: Table) -> str:

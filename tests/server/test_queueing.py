@@ -10,19 +10,10 @@ from keepserve.server.phases import Phase
 from keepserve.server.queueing import WAITING_FACTOR
 from tests.http2.frames import Code, get, rst
 from tests.support.applications import Slow
-from tests.support.harness import Client, Receive, Scope, Send, Worker, answer, in_loop, post, turns
+from tests.support.ending import ask
+from tests.support.harness import Receive, Scope, Send, Worker, answer, in_loop, post, turns
 from tests.support.harness import get as get1
 from tests.support.http2 import Http2Client, stop
-
-
-def ask(worker: Worker, *paths: str) -> list[Client]:
-    """One HTTP/1.1 connection and request for each path."""
-    clients = []
-    for path in paths:
-        client = worker.connect()
-        client.send(get1(path.encode()))
-        clients.append(client)
-    return clients
 
 
 def waiting(worker: Worker) -> int:
